@@ -1,0 +1,74 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <zmq.hpp>
+
+#include "weir/cluster/messages.h"
+#include "weir/cluster/settings.h"
+#include "weir/core/task_executor.h"
+
+namespace weir::internal {
+
+/// Gets map outputs from the workers that have them, asking ahead of what is being consumed:
+///
+///     segments, in order    consumed | received | asked for ...... | not asked for yet
+///                                    |<---- fetch_window_bytes --->|   = the credit
+///
+/// What is asked for goes out as ranges of at most `frame_bytes`, several segments and workers at a
+/// time. A segment is handed on when it is complete and its hash is right. A worker that sends
+/// nothing of what was asked is asked once more, and fails the fetch after `fetch_timeout`, or at
+/// once when the driver says that it is lost.
+///
+/// Threads: `fetch` from any number; each thread has its own DEALER to each worker, kept from fetch
+/// to fetch. `add_peers` and `forget` from any.
+class BlockFetcher final : public SegmentFetcher {
+ public:
+  BlockFetcher(zmq::context_t& context, FrameKey key, const ClusterSettings& settings);
+  ~BlockFetcher() override;
+
+  std::optional<FetchFailed> fetch(ShuffleId shuffle, std::uint32_t reduce_partition,
+                                   const std::vector<const Segment*>& segments,
+                                   const std::function<void(const Segment&, Bytes)>& consume,
+                                   const std::atomic<bool>& cancelled) override;
+
+  /// Where workers are to be found.
+  void add_peers(const std::vector<wire::Peer>& peers);
+  /// The worker is lost; it never comes back.
+  void forget(WorkerId worker);
+  /// Closes all sockets; the threads that fetched have ended.
+  void close();
+
+ private:
+  friend class Fetch;
+  using Sockets = std::map<WorkerId, zmq::socket_t>;
+
+  /// The calling thread's sockets.
+  Sockets& sockets();
+  /// Nothing if the worker is lost or was never heard of.
+  std::optional<std::string> endpoint(WorkerId worker) const;
+  bool is_lost(WorkerId worker) const;
+
+  zmq::context_t& context_;
+  const FrameKey key_;
+  const std::uint64_t frame_bytes_;
+  const std::uint64_t window_bytes_;
+  const Duration timeout_;
+  std::atomic<std::uint64_t> last_fetch_{0};
+
+  mutable std::mutex mutex_;
+  std::map<WorkerId, std::string> endpoints_;                    // guarded by mutex_
+  std::set<WorkerId> lost_;                                      // guarded by mutex_
+  std::map<std::thread::id, std::unique_ptr<Sockets>> sockets_;  // the map is guarded by mutex_
+};
+
+}  // namespace weir::internal

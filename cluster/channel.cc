@@ -1,0 +1,139 @@
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "weir/cluster/channel_internal.h"
+#include "weir/cluster/frame.h"
+#include "weir/core/error.h"
+
+namespace weir::internal {
+namespace {
+
+constexpr int kLingerMs = 200;
+constexpr int kMaxSockets = 16 * 1024;
+constexpr std::size_t kCopyBelow = 32 * 1024;  // sharing costs an allocation and a reference count
+
+/// Reads a number at the front of `text` and drops it.
+bool read_number(std::string_view& text, std::uint32_t& number) {
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{}) return false;
+  text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
+  return true;
+}
+
+bool drop(std::string_view& text, char expected) {
+  if (text.empty() || text.front() != expected) return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+void set_common(zmq::socket_t& socket, SocketLimits limits) {
+  socket.set(zmq::sockopt::linger, kLingerMs);
+  socket.set(zmq::sockopt::sndhwm, limits.high_water_mark);
+  socket.set(zmq::sockopt::rcvhwm, limits.high_water_mark);
+  socket.set(zmq::sockopt::maxmsgsize, limits.max_message_bytes != 0
+                                           ? limits.max_message_bytes
+                                           : static_cast<std::int64_t>(max_frame_bytes()));
+  socket.set(zmq::sockopt::reconnect_ivl, 20);
+}
+
+}  // namespace
+
+std::string routing_id(const ChannelName& name) {
+  std::string text = fmt::format("w{}.{}{}", name.worker.slot, name.worker.incarnation,
+                                 static_cast<char>(name.kind));
+  if (name.kind == ChannelName::Kind::kSlot) text += std::to_string(name.slot);
+  return text;
+}
+
+std::optional<ChannelName> parse_channel_name(std::string_view text) {
+  ChannelName name;
+  if (!drop(text, 'w') || !read_number(text, name.worker.slot) || !drop(text, '.') ||
+      !read_number(text, name.worker.incarnation) || text.empty()) {
+    return std::nullopt;
+  }
+  name.kind = static_cast<ChannelName::Kind>(text.front());
+  text.remove_prefix(1);
+  switch (name.kind) {
+    case ChannelName::Kind::kControl:
+    case ChannelName::Kind::kHeartbeat: break;
+    case ChannelName::Kind::kSlot:
+      if (!read_number(text, name.slot)) return std::nullopt;
+      break;
+    default: return std::nullopt;
+  }
+  if (!text.empty()) return std::nullopt;
+  return name;
+}
+
+zmq::context_t make_zmq_context() {
+  zmq::context_t context(1);
+  context.set(zmq::ctxopt::max_sockets, kMaxSockets);
+  return context;
+}
+
+zmq::socket_t bind_router(zmq::context_t& context, const std::string& endpoint,
+                          SocketLimits limits) {
+  zmq::socket_t socket(context, zmq::socket_type::router);
+  set_common(socket, limits);
+  socket.set(zmq::sockopt::router_mandatory, true);
+  try {
+    socket.bind(endpoint);
+  } catch (const zmq::error_t& error) {
+    throw Error(ErrorCode::kUnreachable,
+                fmt::format("cannot listen at {}: {}", endpoint, error.what()));
+  }
+  return socket;
+}
+
+zmq::socket_t connect_dealer(zmq::context_t& context, const std::string& endpoint,
+                             const std::string& routing_id, SocketLimits limits) {
+  zmq::socket_t socket(context, zmq::socket_type::dealer);
+  set_common(socket, limits);
+  if (!routing_id.empty()) socket.set(zmq::sockopt::routing_id, routing_id);
+  socket.connect(endpoint);
+  return socket;
+}
+
+zmq::message_t to_message(std::string frame) {
+  if (frame.size() < kCopyBelow) return zmq::message_t(frame.data(), frame.size());
+  auto* owned = new std::string(std::move(frame));
+  return zmq::message_t(
+      owned->data(), owned->size(),
+      [](void*, void* hint) { delete static_cast<std::string*>(hint); }, owned);
+}
+
+std::string_view view(const zmq::message_t& message) {
+  return {static_cast<const char*>(message.data()), message.size()};
+}
+
+std::optional<FromPeer> receive_from_peer(zmq::socket_t& router) {
+  zmq::message_t peer;
+  FromPeer received;
+  if (!router.recv(peer, zmq::recv_flags::dontwait)) return std::nullopt;
+  received.peer = peer.to_string();
+  if (peer.more() && !router.recv(received.frame)) return std::nullopt;
+  zmq::message_t extra;
+  for (bool more = received.frame.more(); more; more = extra.more()) {
+    if (!router.recv(extra)) break;
+  }
+  return received;
+}
+
+SendResult send_to_peer(zmq::socket_t& router, std::string_view peer, zmq::message_t frame) {
+  try {
+    zmq::message_t name(peer.data(), peer.size());
+    if (!router.send(name, zmq::send_flags::sndmore | zmq::send_flags::dontwait)) {
+      return SendResult::kFull;
+    }
+    router.send(frame, zmq::send_flags::dontwait);
+    return SendResult::kSent;
+  } catch (const zmq::error_t& error) {
+    if (error.num() == EHOSTUNREACH) return SendResult::kNobodyThere;
+    throw;
+  }
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,455 @@
+#include "weir/cluster/cluster_driver.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "weir/cluster/placement.h"
+
+namespace weir {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Releases go with the next launch to the worker; an idle worker gets them by themselves after
+/// this.
+constexpr Duration kReleaseDelay = 50ms;
+constexpr Duration kReleaseResend = 1s;
+/// Stages remembered to be at a worker. More only means that some are sent again.
+constexpr std::size_t kMaxStages = 64 * 1024;
+
+std::optional<SteadyTime> earlier(std::optional<SteadyTime> a, std::optional<SteadyTime> b) {
+  if (!a || !b) return a ? a : b;
+  return std::min(*a, *b);
+}
+
+/// The first module of ours that the other process does not have; null if it has them all.
+const ModuleId* first_missing(const std::vector<ModuleId>& ours,
+                              const std::vector<ModuleId>& theirs) {
+  for (const ModuleId& module : ours) {
+    if (std::ranges::find(theirs, module.id, &ModuleId::id) == theirs.end()) return &module;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+ClusterDriver::ClusterDriver(Options options)
+    : options_(std::move(options)), membership_(options_.settings, options_.places) {}
+
+void ClusterDriver::start(SteadyTime now) {
+  membership_.start(now);
+  absorb_membership(now);
+}
+
+void ClusterDriver::launch(TaskSpec task, SteadyTime now) {
+  if (stopping_) return;
+  if (membership_.failed()) {
+    actions_.push_back(TellFailure{failure_});
+    return;
+  }
+  const AttemptId id = task.attempt;
+  Attempt& attempt = attempts_[id];
+  attempt.task = std::make_shared<const TaskSpec>(std::move(task));
+  attempt.queued = now;
+  queue_.push_back(id);
+  place_waiting(now);
+}
+
+void ClusterDriver::cancel(AttemptId id, SteadyTime) {
+  const auto found = attempts_.find(id);
+  if (found == attempts_.end()) return;
+  Attempt& attempt = found->second;
+  if (!attempt.launched) {
+    std::erase(queue_, id);
+    attempts_.erase(found);
+    return;
+  }
+  attempt.cancelled = true;  // its slot stays taken until the worker says how it ended
+  send(attempt.worker, wire::Cancel{attempt.launch});
+}
+
+void ClusterDriver::release_shuffle(ShuffleId shuffle, SteadyTime now) {
+  for (auto& [id, worker] : workers_) {
+    worker.open_release.shuffles.push_back(shuffle);
+    if (!worker.open_release_since) worker.open_release_since = now;
+  }
+}
+
+void ClusterDriver::release_dataset(DatasetId dataset, SteadyTime now) {
+  for (auto& [id, worker] : workers_) {
+    worker.open_release.datasets.push_back(dataset);
+    if (!worker.open_release_since) worker.open_release_since = now;
+  }
+}
+
+void ClusterDriver::stop(SteadyTime now) {
+  stopping_ = true;
+  membership_.stop(now);
+  absorb_membership(now);
+}
+
+void ClusterDriver::received(WorkerId from, wire::ToDriver message, SteadyTime now) {
+  membership_.heard(from, now);
+  std::visit([&](auto& held) { on(from, std::move(held), now); }, message);
+  absorb_membership(now);
+}
+
+void ClusterDriver::disconnected(WorkerId worker, SteadyTime now) {
+  membership_.disconnected(worker, now);
+}
+
+void ClusterDriver::exited(WorkerId worker, const ProcessExit& exit, SteadyTime now) {
+  membership_.exited(worker, exit, now);
+  absorb_membership(now);
+}
+
+void ClusterDriver::unsendable(WorkerId worker, const wire::LaunchId& launch,
+                               const std::string& why) {
+  const auto found = attempts_.find(launch.attempt);
+  if (found == attempts_.end() || found->second.launch != launch) return;
+  settle(launch.attempt, worker, Failed{"the task could not be sent to a worker: " + why});
+}
+
+void ClusterDriver::tick(SteadyTime at) {
+  membership_.tick(at);
+  absorb_membership(at);
+}
+
+void ClusterDriver::on_timer(SteadyTime now) {
+  membership_.on_timer(now);
+  absorb_membership(now);
+  for (auto& [id, worker] : workers_) {
+    if (worker.open_release_since && *worker.open_release_since + kReleaseDelay <= now) {
+      send(id, take_release(worker, now));
+    }
+  }
+  place_waiting(now);
+}
+
+std::optional<ClusterDriver::Action> ClusterDriver::next_action() {
+  if (actions_.empty()) return std::nullopt;
+  Action action = std::move(actions_.front());
+  actions_.pop_front();
+  return action;
+}
+
+std::optional<SteadyTime> ClusterDriver::next_deadline() const {
+  std::optional<SteadyTime> next = earlier(membership_.next_deadline(), locality_deadline_);
+  for (const auto& [id, worker] : workers_) {
+    if (worker.open_release_since) next = earlier(next, *worker.open_release_since + kReleaseDelay);
+  }
+  return next;
+}
+
+// --- messages ---
+
+void ClusterDriver::on(WorkerId from, wire::Register message, SteadyTime now) {
+  if (const ModuleId* missing = first_missing(options_.modules, message.modules)) {
+    const std::string reason = fmt::format(
+        "worker {} (process {}) is of another binary: it does not have {} (build id {:016x}) as "
+        "the "
+        "driver does",
+        to_string(from), message.pid, missing->name, missing->id);
+    send(from, wire::Refused{reason});
+    membership_.unfit(from, reason, now);
+    return;
+  }
+  const bool was_member = membership_.is_member(from);
+  if (!membership_.registered(from, message.slots, std::move(message.shuffle_endpoint), now)) {
+    send(from, wire::Refused{fmt::format("worker {} is not expected", to_string(from))});
+    return;
+  }
+  send(from, wire::Registered{now});
+  if (was_member) return;
+  workers_[from].slots.resize(message.slots);
+  actions_.push_back(TellAdded{from, message.slots});
+  place_waiting(now);
+}
+
+void ClusterDriver::on(WorkerId from, const wire::Heartbeat& beat, SteadyTime now) {
+  const auto found = workers_.find(from);
+  if (found == workers_.end()) {
+    if (!stopping_) membership_.dismiss(from, now);
+    return;
+  }
+  Worker& worker = found->second;
+  if (beat.worker != from || beat.sequence <= worker.last_heartbeat ||
+      beat.slots.size() != worker.slots.size()) {
+    return;
+  }
+  worker.last_heartbeat = beat.sequence;
+  resend_releases(from, worker, beat.releases, now);
+  for (std::uint32_t slot = 0; slot < beat.slots.size(); ++slot) {
+    reconcile(from, slot, beat.slots[slot], beat.echo, now);
+  }
+  place_waiting(now);
+}
+
+void ClusterDriver::on(WorkerId from, wire::Outcome message, SteadyTime now) {
+  const wire::LaunchId& launch = message.launch;
+  const auto found = workers_.find(from);
+  if (found == workers_.end()) {
+    if (!stopping_) {
+      refuse(from, launch.attempt);
+      membership_.dismiss(from, now);
+    }
+    return;
+  }
+  Worker& worker = found->second;
+  if (launch.slot >= worker.slots.size()) return;
+  Slot& slot = worker.slots[launch.slot];
+  if (slot.given_up.erase(launch.sequence) != 0) {
+    slot.stray_since.reset();
+    refuse(from, launch.attempt);
+    send(from, wire::Settled{launch});
+  } else if (slot.attempt == launch.attempt && slot.sequence == launch.sequence) {
+    if (!std::holds_alternative<Failed>(message.outcome)) {
+      if (worker.stages.size() >= kMaxStages) worker.stages.clear();
+      worker.stages.insert(attempts_.at(launch.attempt).task->program->hash);
+    }
+    settle(launch.attempt, from, std::move(message.outcome));
+  } else {
+    return;  // said before
+  }
+  place_waiting(now);
+}
+
+void ClusterDriver::on(WorkerId from, const wire::UnknownStage& message, SteadyTime now) {
+  const auto found = workers_.find(from);
+  if (found == workers_.end() || message.launch.slot >= found->second.slots.size()) return;
+  Worker& worker = found->second;
+  const Slot& slot = worker.slots[message.launch.slot];
+  if (slot.attempt != message.launch.attempt || slot.sequence != message.launch.sequence) return;
+  worker.stages.erase(message.stage);
+  send_launch(attempts_.at(*slot.attempt), true, now);
+}
+
+void ClusterDriver::refuse(WorkerId from, AttemptId attempt) {
+  ++refused_results_;
+  actions_.push_back(TellRefused{from, attempt});
+}
+
+// --- what a worker says it does, against what it should do ---
+
+void ClusterDriver::reconcile(WorkerId id, std::uint32_t slot_index, const wire::SlotStatus& status,
+                              SteadyTime echo, SteadyTime now) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return;  // declared lost over an earlier slot
+  Worker& worker = found->second;
+  Slot& slot = worker.slots[slot_index];
+  const wire::LaunchId stated{slot_index, status.sequence, status.attempt};
+  const bool is_current = slot.attempt.has_value() && status.sequence == slot.sequence;
+
+  if (status.running && slot.given_up.count(status.sequence) != 0) {
+    if (!slot.stray_since) slot.stray_since = now;
+    send(id, wire::Cancel{stated});
+    if (now - *slot.stray_since > options_.settings.task_hang_timeout) {
+      membership_.hung(id, "does not stop a task that was given up; killed", now);
+      absorb_membership(now);
+    }
+    return;
+  }
+  slot.stray_since.reset();
+
+  if (is_current) {
+    if (status.running) check_progress(id, slot, status, now);
+    return;
+  }
+  if (status.unsettled) {
+    if (slot.unsettled_seen == status.sequence) send(id, wire::Settled{stated});
+    slot.unsettled_seen = status.sequence;
+  }
+  if (!slot.attempt || status.running || status.sequence > slot.sequence) return;
+  const Attempt& attempt = attempts_.at(*slot.attempt);
+  if (echo < attempt.launched_at + options_.settings.launch_grace) return;
+  slot.given_up.insert(slot.sequence);
+  worker.stages.erase(attempt.task->program->hash);
+  settle(*slot.attempt, id,
+         WorkerLost{id, false,
+                    fmt::format("the task sent to worker {} did not arrive", to_string(id))});
+}
+
+void ClusterDriver::check_progress(WorkerId id, Slot& slot, const wire::SlotStatus& status,
+                                   SteadyTime now) {
+  Attempt& attempt = attempts_.at(*slot.attempt);
+  if (attempt.cancelled) send(id, wire::Cancel{attempt.launch});
+  if (status.records != attempt.records) {
+    attempt.records = status.records;
+    attempt.progress_at = now;
+  }
+  if (now - attempt.progress_at <= options_.settings.task_hang_timeout) return;
+  hung_ = slot.attempt;
+  membership_.hung(id,
+                   fmt::format("ran a task that read no record for {}; killed",
+                               to_string(options_.settings.task_hang_timeout)),
+                   now);
+  absorb_membership(now);
+  hung_.reset();
+}
+
+void ClusterDriver::resend_releases(WorkerId id, Worker& worker, std::uint64_t done,
+                                    SteadyTime now) {
+  while (!worker.releases.empty() && worker.releases.front().release.sequence <= done) {
+    worker.releases.pop_front();
+  }
+  for (PendingRelease& pending : worker.releases) {
+    if (now - pending.sent < kReleaseResend) continue;
+    pending.sent = now;
+    send(id, pending.release);
+  }
+}
+
+wire::Release ClusterDriver::take_release(Worker& worker, SteadyTime now) {
+  if (!worker.open_release_since) return {};
+  wire::Release release = std::exchange(worker.open_release, {});
+  worker.open_release_since.reset();
+  release.sequence = ++worker.last_release;
+  worker.releases.push_back({release, now});
+  return release;
+}
+
+// --- members ---
+
+void ClusterDriver::absorb_membership(SteadyTime now) {
+  while (auto event = membership_.next_event()) {
+    if (const auto* begin = std::get_if<Membership::Start>(&*event)) {
+      actions_.push_back(StartProcess{begin->worker});
+    } else if (const auto* end = std::get_if<Membership::Kill>(&*event)) {
+      actions_.push_back(KillProcess{end->worker, end->signal});
+    } else if (auto* tell = std::get_if<Membership::TellShutdown>(&*event)) {
+      send(tell->worker, wire::Shutdown{std::move(tell->reason), tell->drain});
+    } else if (const auto* lost = std::get_if<Membership::Lost>(&*event)) {
+      on_lost(*lost, now);
+    } else if (const auto* failed = std::get_if<Membership::ClusterFailed>(&*event)) {
+      failure_ = failed->reason;
+      actions_.push_back(TellFailure{failure_});
+    }
+  }
+}
+
+void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
+  if (!lost.was_member) {
+    actions_.push_back(Warn{lost.reason});
+    return;
+  }
+  const auto node = workers_.extract(lost.worker);
+  if (node.empty()) return;
+  actions_.push_back(TellLost{lost.worker, lost.reason});
+  for (const auto& [id, worker] : workers_) send(id, wire::PeerLost{lost.worker});
+  for (const Slot& slot : node.mapped().slots) {
+    if (!slot.attempt) continue;
+    const bool blame = lost.blame || slot.attempt == hung_;
+    settle(*slot.attempt, lost.worker, WorkerLost{lost.worker, blame, lost.reason});
+  }
+  place_waiting(now);  // what waited for it
+}
+
+// --- attempts ---
+
+void ClusterDriver::place_waiting(SteadyTime now) {
+  locality_deadline_.reset();
+  if (queue_.empty() || stopping_) return;
+  std::vector<PlacementCandidate> alive;
+  std::uint32_t idle = 0;
+  for (const auto& [id, worker] : workers_) {
+    if (membership_.alive_at(id.slot) == nullptr) continue;
+    const auto slots = std::ranges::count_if(
+        worker.slots, [](const Slot& slot) { return !slot.attempt && !slot.stray_since; });
+    alive.push_back({id, static_cast<std::uint32_t>(slots)});
+    idle += alive.back().idle_slots;
+  }
+  for (auto next = queue_.begin(); next != queue_.end() && idle > 0;) {
+    Attempt& attempt = attempts_.at(*next);
+    const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
+    const auto chosen = choose_worker(*attempt.task, alive, options_.places, now < wait_until);
+    if (!chosen) {
+      locality_deadline_ = earlier(locality_deadline_, wait_until);
+      ++next;
+      continue;
+    }
+    put(attempt, *chosen, now);
+    next = queue_.erase(next);
+    --std::ranges::find(alive, *chosen, &PlacementCandidate::worker)->idle_slots;
+    --idle;
+  }
+}
+
+void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
+  Worker& worker = workers_.at(on);
+  const auto slots = static_cast<std::uint32_t>(worker.slots.size());
+  // Like the worker, so the slot: a home that most batches find free.
+  std::uint32_t index = attempt.task->partition / options_.places % slots;
+  while (worker.slots[index].attempt || worker.slots[index].stray_since)
+    index = (index + 1) % slots;
+  Slot& slot = worker.slots[index];
+  slot.attempt = attempt.task->attempt;
+  attempt.launched = true;
+  attempt.worker = on;
+  attempt.launch = {index, ++slot.sequence, attempt.task->attempt};
+  attempt.progress_at = now;
+  send_launch(attempt, worker.stages.count(attempt.task->program->hash) == 0, now);
+}
+
+void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime now) {
+  attempt.launched_at = now;
+  send(attempt.worker, wire::Launch{attempt.launch, with_program, attempt.task,
+                                    peers_of(*attempt.task, attempt.worker),
+                                    take_release(workers_.at(attempt.worker), now)});
+}
+
+std::vector<wire::Peer> ClusterDriver::peers_of(const TaskSpec& task, WorkerId on) const {
+  std::vector<wire::Peer> peers;
+  for (const LeafInput& input : task.inputs) {
+    for (const Segment& segment : input.segments) {
+      if (segment.size == 0 || segment.inline_data || segment.worker == on) continue;
+      if (std::ranges::find(peers, segment.worker, &wire::Peer::worker) != peers.end()) continue;
+      const Membership::Member* member = membership_.find(segment.worker);
+      if (member != nullptr) peers.push_back({segment.worker, member->endpoint});
+    }
+  }
+  return peers;
+}
+
+void ClusterDriver::settle(AttemptId id, WorkerId worker, TaskOutcome outcome) {
+  const auto found = attempts_.find(id);
+  if (found->second.launched) {
+    const auto at = workers_.find(found->second.worker);
+    if (at != workers_.end()) at->second.slots[found->second.launch.slot].attempt.reset();
+  }
+  attempts_.erase(found);
+  actions_.push_back(TellOutcome{id, worker, std::move(outcome)});
+}
+
+void ClusterDriver::check_invariants() const {
+  const auto require = [](bool holds, const char* what) {
+    if (!holds) throw std::logic_error(what);
+  };
+  for (const auto& [id, attempt] : attempts_) {
+    if (!attempt.launched) {
+      require(std::ranges::count(queue_, id) == 1, "a waiting attempt is not in the queue once");
+      continue;
+    }
+    const auto worker = workers_.find(attempt.worker);
+    require(worker != workers_.end(), "an attempt is launched on a worker that is no member");
+    const Slot& slot = worker->second.slots.at(attempt.launch.slot);
+    require(slot.attempt == id, "an attempt's slot does not have it");
+    require(slot.sequence == attempt.launch.sequence, "an attempt is not its slot's last launch");
+  }
+  for (const AttemptId id : queue_) {
+    require(attempts_.count(id) != 0 && !attempts_.at(id).launched, "the queue holds a stranger");
+  }
+  for (const auto& [id, worker] : workers_) {
+    require(stopping_ || membership_.is_member(id), "books are kept of a worker that is no member");
+    for (const Slot& slot : worker.slots) {
+      require(!slot.attempt || attempts_.count(*slot.attempt) != 0, "a slot has a settled attempt");
+      require(slot.given_up.empty() || *slot.given_up.rbegin() <= slot.sequence,
+              "a launch that never was is given up");
+    }
+  }
+}
+
+}  // namespace weir

@@ -1,0 +1,188 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "weir/cluster/membership.h"
+#include "weir/cluster/messages.h"
+#include "weir/core/task.h"
+
+namespace weir {
+
+/// The driver's side of a cluster: a pure state machine that places attempts on workers and sees
+/// each of them to exactly one outcome, whatever messages and processes do. No threads, sockets or
+/// clock: events come in by the functions below, each with the time it happened at; what is to be
+/// done comes out of `next_action`, in order. The driver's loop runs it over processes and sockets,
+/// the simulation over neither.
+///
+/// An attempt is queued, then launched, then settled:
+///
+///     launch() -> queued --placed, Launch sent--> launched --Outcome--------------> settled
+///                   |                                |  worker lost: WorkerLost
+///                   | cancel(): nothing              |  not known to its worker after a grace:
+///                   v                                |  given up, WorkerLost without blame
+///                settled                             +  cannot be sent: Failed
+///
+/// Every heartbeat states what each slot of a worker does, and is compared with what the slot
+/// should do; so nothing depends on any single message arriving (README.md has the table).
+class ClusterDriver {
+ public:
+  struct Options {
+    ClusterSettings settings;
+    std::uint32_t places = 1;       ///< worker processes
+    std::vector<ModuleId> modules;  ///< of this binary: every worker must have them all
+  };
+
+  // What is to be done.
+  struct StartProcess {
+    WorkerId worker;
+  };
+  struct KillProcess {
+    WorkerId worker;
+    int signal = 0;
+  };
+  struct Send {
+    WorkerId worker;
+    wire::ToWorker
+        message;  ///< a `Launch` goes to its slot's channel, the rest to the control channel
+  };
+  struct TellOutcome {
+    AttemptId attempt = 0;
+    WorkerId worker;
+    TaskOutcome outcome;
+  };
+  struct TellAdded {
+    WorkerId worker;
+    std::uint32_t slots = 0;
+  };
+  struct TellLost {
+    WorkerId worker;
+    std::string reason;
+  };
+  struct TellRefused {
+    WorkerId worker;
+    AttemptId attempt = 0;
+  };
+  struct TellFailure {
+    std::string reason;
+  };
+  /// What operators should read: a worker that never came up, a place that keeps failing.
+  struct Warn {
+    std::string message;
+  };
+  using Action = std::variant<StartProcess, KillProcess, Send, TellOutcome, TellAdded, TellLost,
+                              TellRefused, TellFailure, Warn>;
+
+  explicit ClusterDriver(Options options);
+
+  // --- what the scheduler wants (see TaskRunner) ---
+  void start(SteadyTime now);
+  void launch(TaskSpec task, SteadyTime now);
+  void cancel(AttemptId attempt, SteadyTime now);
+  void release_shuffle(ShuffleId shuffle, SteadyTime now);
+  void release_dataset(DatasetId dataset, SteadyTime now);
+  void stop(SteadyTime now);
+
+  // --- what happens ---
+  void received(WorkerId from, wire::ToDriver message, SteadyTime now);
+  void disconnected(WorkerId worker, SteadyTime now);
+  void exited(WorkerId worker, const ProcessExit& exit, SteadyTime now);
+  /// A `Launch` could not be made into a frame.
+  void unsendable(WorkerId worker, const wire::LaunchId& launch, const std::string& why);
+  /// Time passes: see Membership::tick. Every few heartbeat intervals at least.
+  void tick(SteadyTime at);
+  void on_timer(SteadyTime now);
+
+  std::optional<Action> next_action();
+  /// When `on_timer` has something to do.
+  std::optional<SteadyTime> next_deadline() const;
+  bool stopped() const { return membership_.stopped(); }
+
+  const Membership& membership() const { return membership_; }
+  std::uint64_t refused_results() const { return refused_results_; }
+  std::size_t unsettled_attempts() const { return attempts_.size(); }
+  /// Throws std::logic_error naming what does not fit together. For tests.
+  void check_invariants() const;
+
+ private:
+  /// A slot as it should be.
+  struct Slot {
+    std::uint64_t sequence = 0;             ///< of the last launch
+    std::optional<AttemptId> attempt;       ///< launched there and not settled
+    std::set<std::uint64_t> given_up;       ///< launches whose outcomes will be refused
+    std::optional<SteadyTime> stray_since;  ///< it runs something that was given up
+    std::uint64_t unsettled_seen = 0;  ///< launch of which a heartbeat said that it is unsettled
+  };
+  struct PendingRelease {
+    wire::Release release;
+    SteadyTime sent{};
+  };
+  struct Worker {
+    std::vector<Slot> slots;
+    std::unordered_set<StageHash> stages;  ///< proven to be there by outcomes
+    std::uint64_t last_heartbeat = 0;
+    std::uint64_t last_release = 0;
+    wire::Release open_release;  ///< to go with the next launch, or by itself soon
+    std::optional<SteadyTime> open_release_since;
+    std::deque<PendingRelease> releases;  ///< sent, not known to be carried out
+  };
+  struct Attempt {
+    std::shared_ptr<const TaskSpec> task;
+    SteadyTime queued{};
+    bool cancelled = false;
+    bool launched = false;
+    WorkerId worker;  // the following once launched
+    wire::LaunchId launch;
+    SteadyTime launched_at{};
+    SteadyTime progress_at{};
+    std::uint64_t records = 0;
+  };
+
+  void on(WorkerId from, const wire::Open&, SteadyTime) { (void)from; }
+  void on(WorkerId from, wire::Register message, SteadyTime now);
+  void on(WorkerId from, const wire::Heartbeat& beat, SteadyTime now);
+  void on(WorkerId from, wire::Outcome message, SteadyTime now);
+  void on(WorkerId from, const wire::UnknownStage& message, SteadyTime now);
+
+  void absorb_membership(SteadyTime now);
+  void on_lost(const Membership::Lost& lost, SteadyTime now);
+  void refuse(WorkerId from, AttemptId attempt);
+  void reconcile(WorkerId id, std::uint32_t slot, const wire::SlotStatus& status, SteadyTime echo,
+                 SteadyTime now);
+  void check_progress(WorkerId id, Slot& slot, const wire::SlotStatus& status, SteadyTime now);
+  void resend_releases(WorkerId id, Worker& worker, std::uint64_t done, SteadyTime now);
+
+  void place_waiting(SteadyTime now);
+  void put(Attempt& attempt, WorkerId on, SteadyTime now);
+  void send_launch(Attempt& attempt, bool with_program, SteadyTime now);
+  void settle(AttemptId attempt, WorkerId worker, TaskOutcome outcome);
+  std::vector<wire::Peer> peers_of(const TaskSpec& task, WorkerId on) const;
+
+  wire::Release take_release(Worker& worker, SteadyTime now);
+  void send(WorkerId worker, wire::ToWorker message) {
+    actions_.push_back(Send{worker, std::move(message)});
+  }
+
+  const Options options_;
+  Membership membership_;
+  std::map<WorkerId, Worker> workers_;               ///< members
+  std::unordered_map<AttemptId, Attempt> attempts_;  ///< not settled
+  std::deque<AttemptId> queue_;                      ///< not launched, oldest first
+  std::optional<SteadyTime> locality_deadline_;      ///< when a waiting task takes what it can get
+  std::deque<Action> actions_;
+  std::uint64_t refused_results_ = 0;
+  std::optional<AttemptId> hung_;  ///< to be blamed while its worker is being declared lost
+  std::string failure_;
+  bool stopping_ = false;
+};
+
+}  // namespace weir

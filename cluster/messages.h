@@ -1,0 +1,283 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "weir/cluster/frame.h"
+#include "weir/core/archive.h"
+#include "weir/core/loader.h"
+#include "weir/core/task.h"
+
+/// What the processes of a cluster say to each other. README.md tells the conversation; any message
+/// but those of "opening a channel" may be lost, doubled, late or out of order. A namespace of
+/// their own, because they are called by everyday words.
+namespace weir::wire {
+
+/// Where and when an attempt was put: the `sequence`-th launch of that slot of its worker. A slot
+/// has one launch outstanding, so a launch with a higher sequence says that all before it are
+/// settled. (Place for a queue of several per slot: it would add the lowest sequence that is not
+/// settled.)
+struct LaunchId {
+  std::uint32_t slot = 0;
+  std::uint64_t sequence = 0;
+  AttemptId attempt = 0;
+
+  bool operator==(const LaunchId&) const = default;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & slot & sequence & attempt;
+  }
+};
+
+// --- opening a channel: transport only, before anything else on a slot's socket ---
+
+struct Open {
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+struct Opened {
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+
+// --- worker to driver ---
+
+/// Repeated until answered with `Registered` or `Refused`.
+struct Register {
+  WorkerId worker;
+  std::int64_t pid = 0;
+  std::uint32_t slots = 0;
+  std::vector<ModuleId> modules;  ///< everything that can hold shipped code, by build id
+  std::string shuffle_endpoint;   ///< where other workers fetch its map outputs
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & worker & pid & slots & modules & shuffle_endpoint;
+  }
+};
+
+/// One slot as its worker sees it.
+struct SlotStatus {
+  std::uint64_t sequence = 0;  ///< of the last launch it accepted; 0: none yet
+  AttemptId attempt = 0;       ///< of that launch
+  bool running = false;
+  bool unsettled = false;     ///< it has ended, and nobody has said that the outcome arrived
+  std::uint64_t records = 0;  ///< progress of the running attempt
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & sequence & attempt & running & unsettled & records;
+  }
+};
+
+/// All that the worker holds, every heartbeat interval, whatever else gets lost.
+struct Heartbeat {
+  WorkerId worker;
+  std::uint64_t sequence = 0;  ///< counts up, so that a late one is recognised
+  SteadyTime echo{};  ///< the latest time of the driver's that it had been told when it sent this
+  std::uint64_t releases = 0;  ///< `Release`s 1 to this have been carried out
+  std::uint64_t rss_bytes = 0;
+  std::vector<SlotStatus> slots;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & worker & sequence & echo & releases & rss_bytes & slots;
+  }
+};
+
+/// Repeated until settled.
+struct Outcome {
+  LaunchId launch;
+  TaskOutcome outcome;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & launch & outcome;
+  }
+};
+
+/// The launch named a stage that the worker does not hold: send it again with the stage's bytes.
+struct UnknownStage {
+  LaunchId launch;
+  StageHash stage = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & launch & stage;
+  }
+};
+
+// --- driver to worker ---
+
+struct Registered {
+  SteadyTime driver_time{};
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & driver_time;
+  }
+};
+struct Refused {
+  std::string reason;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & reason;
+  }
+};
+/// Answers every heartbeat at once, from the driver's heartbeat thread.
+struct HeartbeatReply {
+  SteadyTime driver_time{};
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & driver_time;
+  }
+};
+
+/// Frees map outputs and stored blocks; repeated until a heartbeat says that it was carried out.
+struct Release {
+  std::uint64_t sequence = 0;  ///< counts 1, 2, ... for each worker; 0: nothing to release
+  std::vector<ShuffleId> shuffles;
+  std::vector<DatasetId> datasets;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & sequence & shuffles & datasets;
+  }
+};
+/// A worker that holds map outputs which the task may have to fetch.
+struct Peer {
+  WorkerId worker;
+  std::string endpoint;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & worker & endpoint;
+  }
+};
+
+/// An attempt, complete: whoever holds it can run it. `task` is shared with the sender's books. Its
+/// `program` carries bytes only if `with_program`; the driver's placement (`preferred`) stays
+/// behind.
+struct Launch {
+  LaunchId launch;
+  bool with_program = false;
+  std::shared_ptr<const TaskSpec> task;
+  std::vector<Peer> peers;
+  Release release;  ///< carried along, for after the task: it costs no wake-up of its own
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned);
+};
+struct Cancel {
+  LaunchId launch;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & launch;
+  }
+};
+/// The driver wants nothing more of this launch; the worker may forget its outcome.
+struct Settled {
+  LaunchId launch;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & launch;
+  }
+};
+/// Nothing can be fetched from that worker any more.
+struct PeerLost {
+  WorkerId worker;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & worker;
+  }
+};
+/// End the process. What runs may finish and be reported for `drain`, to be refused and counted.
+struct Shutdown {
+  std::string reason;
+  Duration drain{};
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & reason & drain;
+  }
+};
+
+// --- worker to worker ---
+
+/// Asks for pieces of map outputs. The reducer asks only for what it has room for: its outstanding
+/// ranges are the server's credit, and the server keeps nothing between requests.
+struct FetchRequest {
+  struct Range {
+    std::uint32_t map_partition = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+
+    template <class Archive>
+    void serialize(Archive& ar, unsigned) {
+      ar & map_partition & offset & length;
+    }
+  };
+  std::uint64_t fetch = 0;  ///< told back in answers; never used twice on a socket
+  ShuffleId shuffle = 0;
+  std::uint32_t reduce_partition = 0;
+  std::vector<Range> ranges;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & fetch & shuffle & reduce_partition & ranges;
+  }
+};
+/// One range; the bytes follow as a message part of their own, covered by the segment's hash.
+struct FetchChunk {
+  std::uint64_t fetch = 0;
+  FetchRequest::Range range;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & fetch & range;
+  }
+};
+struct FetchError {
+  std::uint64_t fetch = 0;
+  std::uint32_t map_partition = 0;
+  std::string message;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & fetch & map_partition & message;
+  }
+};
+
+using ToDriver = std::variant<Open, Register, Heartbeat, Outcome, UnknownStage>;
+using ToWorker = std::variant<Opened, Registered, Refused, HeartbeatReply, Launch, Cancel, Settled,
+                              Release, PeerLost, Shutdown>;
+using FetchAnswer = std::variant<FetchChunk, FetchError>;
+
+/// The message as a sealed frame. Throws Error(kInvalidArgument) if it is longer than its type's
+/// cap.
+std::string to_frame(const ToDriver& message, const FrameKey& key);
+std::string to_frame(const ToWorker& message, const FrameKey& key);
+std::string to_frame(const FetchRequest& message, const FrameKey& key);
+std::string to_frame(const FetchAnswer& message, const FrameKey& key);
+
+/// What an opened frame says, if it is one that the reader may be sent. Throws Error(kCorrupt).
+/// Defined for ToDriver, ToWorker, FetchAnswer and std::variant<FetchRequest>.
+template <class Messages>
+Messages from_frame(const OpenedFrame& frame);
+
+/// A short name, for logs and traces.
+const char* name_of(const ToDriver& message);
+const char* name_of(const ToWorker& message);
+
+}  // namespace weir::wire

@@ -1,0 +1,122 @@
+#include "weir/cluster/settings.h"
+
+#include <fmt/format.h>
+
+#include "weir/core/error.h"
+
+namespace weir {
+
+using namespace std::chrono_literals;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+const int kTimeoutScale = 5;
+#else
+const int kTimeoutScale = 1;
+#endif
+
+namespace {
+
+const ConfigKey<Duration> kHeartbeatInterval(
+    "cluster.heartbeat-interval", 200ms, "time between two heartbeats of a worker (10ms to 1min)");
+// A worker that froze right after a heartbeat is found out this much later. A little below 2 s, so
+// that it is less than 2 s with the time it takes to notice.
+const ConfigKey<Duration> kHeartbeatTimeout(
+    "cluster.heartbeat-timeout", 1800ms,
+    "a worker not heard of for this long is lost (at least 2 heartbeat intervals, to 1h)");
+const ConfigKey<Duration> kDriverTimeout(
+    "cluster.driver-timeout", 1min,
+    "a worker that does not hear of its driver for this long ends itself (1s to 24h)");
+const ConfigKey<Duration> kTaskHangTimeout("cluster.task-hang-timeout", 5min,
+                                           "a task that reads no record for this long is taken for "
+                                           "hung and its worker killed (10ms to 24h)");
+const ConfigKey<Duration> kLaunchGrace("cluster.launch-grace", 1s,
+                                       "a task that its worker does not know of this long after it "
+                                       "was sent is sent anew (10ms to 1min)");
+const ConfigKey<Duration> kLocalityWait("cluster.locality-wait", 20ms,
+                                        "how long a task waits for a busy worker that has its data "
+                                        "while another is idle (0us to 1min)");
+const ConfigKey<Duration> kWorkerStartTimeout(
+    "cluster.worker-start-timeout", 15s,
+    "a started worker process must have registered after this time (10ms to 1h)");
+const ConfigKey<std::int64_t> kStartAttempts("cluster.start-attempts", 4,
+                                             "workers of one place that never register, in a row, "
+                                             "until the place counts as failed (1 to 1000)");
+const ConfigKey<Duration> kRestartBackoff("cluster.restart-backoff", 50ms,
+                                          "wait before the second replacement of a worker that "
+                                          "dies young; doubles each time (1ms to 1h)");
+const ConfigKey<Duration> kRestartBackoffMax("cluster.restart-backoff-max", 5s,
+                                             "longest wait before a replacement (1ms to 1h)");
+const ConfigKey<Duration> kRestartReset(
+    "cluster.restart-reset", 3s,
+    "a worker that lived this long has not died young; its replacement starts at once (1ms to 1h)");
+const ConfigKey<Duration> kStopGrace("cluster.stop-grace", 1s,
+                                     "a worker told to end that has not after this time gets "
+                                     "SIGTERM, and SIGKILL as much later (1ms to 1h)");
+const ConfigKey<Duration> kLostWorkerLinger(
+    "cluster.lost-worker-linger", 30s,
+    "the process of a frozen worker that was declared lost is killed after this time (0us to 24h)");
+const ConfigKey<std::int64_t> kInlineBytes(
+    "cluster.inline-bytes", 8 * 1024,
+    "map outputs up to this size per reducer travel with the announcement, bytes (0 to 1048576)");
+const ConfigKey<std::int64_t> kFrameBytes(
+    "cluster.frame-bytes", 256 * 1024,
+    "size of the frames in which map outputs are fetched, bytes (4096 to 16777216)");
+const ConfigKey<std::int64_t> kFetchWindowBytes("cluster.fetch-window-bytes", 8 * 1024 * 1024,
+                                                "credit of a reducer: bytes asked for and not yet "
+                                                "consumed (at least one frame, to 1073741824)");
+const ConfigKey<Duration> kFetchTimeout(
+    "cluster.fetch-timeout", 10s,
+    "a fetch fails when a worker sends nothing of what was asked for this long (10ms to 1h)");
+const ConfigKey<std::int64_t> kStageCacheBytes(
+    "cluster.stage-cache-bytes", 16 * 1024 * 1024,
+    "serialized size of the stages that a worker keeps loaded, bytes (0 to 1073741824)");
+
+Duration in_range(const Config& config, const ConfigKey<Duration>& key, Duration least,
+                  Duration most) {
+  const Duration value = config.get(key);
+  if (value < least || value > most) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("setting {} is {}; it must be {} to {}", key.name(), to_string(value),
+                            to_string(least), to_string(most)));
+  }
+  return value;
+}
+
+std::uint64_t in_range(const Config& config, const ConfigKey<std::int64_t>& key, std::int64_t least,
+                       std::int64_t most) {
+  const std::int64_t value = config.get(key);
+  if (value < least || value > most) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("setting {} is {}; it must be {} to {}",
+                                                         key.name(), value, least, most));
+  }
+  return static_cast<std::uint64_t>(value);
+}
+
+}  // namespace
+
+ClusterSettings ClusterSettings::from(const Config& config) {
+  ClusterSettings s;
+  s.heartbeat_interval = in_range(config, kHeartbeatInterval, 10ms, 1min);
+  s.heartbeat_timeout =
+      in_range(config, kHeartbeatTimeout, 2 * s.heartbeat_interval, 1h) * kTimeoutScale;
+  s.driver_timeout = in_range(config, kDriverTimeout, 1s, 24h) * kTimeoutScale;
+  s.task_hang_timeout = in_range(config, kTaskHangTimeout, 10ms, 24h) * kTimeoutScale;
+  s.launch_grace = in_range(config, kLaunchGrace, 10ms, 1min) * kTimeoutScale;
+  s.locality_wait = in_range(config, kLocalityWait, 0us, 1min);
+  s.worker_start_timeout = in_range(config, kWorkerStartTimeout, 10ms, 1h) * kTimeoutScale;
+  s.start_attempts = static_cast<std::uint32_t>(in_range(config, kStartAttempts, 1, 1000));
+  s.restart_backoff = in_range(config, kRestartBackoff, 1ms, 1h);
+  s.restart_backoff_max = in_range(config, kRestartBackoffMax, 1ms, 1h);
+  s.restart_reset = in_range(config, kRestartReset, 1ms, 1h);
+  s.stop_grace = in_range(config, kStopGrace, 1ms, 1h) * kTimeoutScale;
+  s.lost_worker_linger = in_range(config, kLostWorkerLinger, 0us, 24h);
+  s.inline_bytes = in_range(config, kInlineBytes, 0, 1 << 20);
+  s.frame_bytes = in_range(config, kFrameBytes, 4096, 16 << 20);
+  s.fetch_window_bytes =
+      in_range(config, kFetchWindowBytes, static_cast<std::int64_t>(s.frame_bytes), 1 << 30);
+  s.fetch_timeout = in_range(config, kFetchTimeout, 10ms, 1h) * kTimeoutScale;
+  s.stage_cache_bytes = in_range(config, kStageCacheBytes, 0, 1 << 30);
+  return s;
+}
+
+}  // namespace weir

@@ -1,0 +1,329 @@
+#include "weir/cluster/worker_process.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "weir/cluster/block_fetcher_internal.h"
+#include "weir/cluster/block_server_internal.h"
+#include "weir/cluster/channel_internal.h"
+#include "weir/cluster/worker_boot.h"
+#include "weir/cluster/worker_state.h"
+#include "weir/core/error.h"
+#include "weir/core/log.h"
+#include "weir/core/task_executor.h"
+
+namespace weir::internal {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kFlushTime = 300ms;
+
+SteadyTime now() { return Clock::system().steady_now(); }
+
+std::uint64_t rss_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t total = 0;
+  std::uint64_t resident = 0;
+  file >> total >> resident;
+  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+TaskExecutor::Options executor_options(const WorkerBoot& boot) {
+  TaskExecutor::Options options;
+  options.self = boot.self;
+  options.inline_limit = boot.settings.inline_bytes;
+  options.stage_cache_bytes = boot.settings.stage_cache_bytes;
+  return options;
+}
+
+WorkerState::Options state_options(const WorkerBoot& boot) {
+  return {{boot.self, getpid(), boot.slots, loaded_modules(),
+           exchange_endpoint(boot.directory, boot.self)},
+          boot.settings.worker_start_timeout,
+          boot.settings.driver_timeout};
+}
+
+/// A worker process.
+///
+/// Threads: the control thread (the process's main thread) registers, cancels, frees and ends; each
+/// slot has a thread that waits for a task on a socket of its own, runs it and answers there, so
+/// that nothing is handed from thread to thread; one thread sends heartbeats, one serves blocks,
+/// one waits for the driver's end. What they know in common is `state_`, under one mutex.
+class WorkerProcess {
+ public:
+  explicit WorkerProcess(WorkerBoot boot)
+      : boot_(std::move(boot)),
+        context_(make_zmq_context()),
+        fetcher_(context_, boot_.key, boot_.settings),
+        executor_(executor_options(boot_), &fetcher_),
+        server_(context_, exchange_endpoint(boot_.directory, boot_.self), boot_.key,
+                executor_.blocks()),
+        progress_(boot_.slots),
+        state_(state_options(boot_),
+               [this](StageHash hash) { return executor_.knows_stage(hash); }) {
+    for (auto& progress : progress_) progress = std::make_unique<TaskExecutor::Progress>();
+  }
+
+  void serve() {
+    for (std::uint32_t slot = 0; slot < boot_.slots; ++slot) {
+      threads_.emplace_back([this, slot] { serve_slot(slot); });
+    }
+    {
+      std::unique_lock lock(mutex_);
+      const bool open = changed_.wait_for(lock, boot_.settings.worker_start_timeout,
+                                          [&] { return open_slots_ == boot_.slots; });
+      if (!open) throw Error(ErrorCode::kUnreachable, "cannot reach its driver");
+    }
+    threads_.emplace_back([this] { send_heartbeats(); });
+    control();
+    flush();
+  }
+
+ private:
+  zmq::socket_t connect(ChannelName::Kind kind, std::uint32_t slot = 0) {
+    const std::string endpoint = kind == ChannelName::Kind::kHeartbeat
+                                     ? heartbeat_endpoint(boot_.directory)
+                                     : driver_endpoint(boot_.directory);
+    return connect_dealer(context_, endpoint, routing_id({boot_.self, kind, slot}), {});
+  }
+
+  void send(zmq::socket_t& socket, const wire::ToDriver& message) {
+    socket.send(to_message(to_frame(message, boot_.key)), zmq::send_flags::none);
+  }
+
+  /// The next message, waiting at most `timeout` for it (-1: for ever). Throws zmq::error_t when
+  /// the worker ends.
+  std::optional<wire::ToWorker> receive(zmq::socket_t& socket, std::chrono::milliseconds timeout) {
+    zmq::message_t message;
+    if (timeout.count() >= 0) {
+      zmq::pollitem_t readable{socket.handle(), 0, ZMQ_POLLIN, 0};
+      if (zmq::poll(&readable, 1, timeout) == 0) return std::nullopt;
+    }
+    if (!socket.recv(message)) return std::nullopt;
+    const auto opened = open_frame(view(message), boot_.key);
+    if (const auto* fault = std::get_if<FrameFault>(&opened)) {
+      log_warning(fmt::format("refused a message: {}", to_string(*fault)));
+      return std::nullopt;
+    }
+    try {
+      return wire::from_frame<wire::ToWorker>(std::get<OpenedFrame>(opened));
+    } catch (const Error& error) {
+      log_warning(fmt::format("refused a message: {}", error.what()));
+      return std::nullopt;
+    }
+  }
+
+  /// Gives an event to the state. A task is stopped before anything else can happen, so that its
+  /// slot cannot have gone on to the next one.
+  template <class Event>
+  WorkerState::Actions feed(Event event) {
+    const std::scoped_lock lock(mutex_);
+    WorkerState::Actions actions = event(state_);
+    for (const WorkerState::Action& action : actions) {
+      const auto* stop = std::get_if<WorkerState::StopRunning>(&action);
+      if (stop != nullptr) progress_[stop->slot]->cancelled.store(true, std::memory_order_relaxed);
+    }
+    return actions;
+  }
+
+  /// Carries out what the state decided, on the thread that brought the event and with its socket.
+  void perform(zmq::socket_t& socket, WorkerState::Actions actions) {
+    for (WorkerState::Action& action : actions) {
+      if (auto* message = std::get_if<WorkerState::Send>(&action)) {
+        send(socket, message->message);
+      } else if (auto* task = std::get_if<WorkerState::Run>(&action)) {
+        run(socket, *task);
+      } else if (const auto* free = std::get_if<WorkerState::Free>(&action)) {
+        for (const ShuffleId shuffle : free->shuffles) executor_.blocks().release_shuffle(shuffle);
+        for (const DatasetId dataset : free->datasets) executor_.blocks().release_dataset(dataset);
+      } else if (const auto* peer = std::get_if<WorkerState::ForgetPeer>(&action)) {
+        fetcher_.forget(peer->worker);
+      } else if (const auto* ending = std::get_if<WorkerState::End>(&action)) {
+        log_info(fmt::format("ends: {}", ending->reason));
+        ending_.store(true);  // the control thread looks at it now and then
+      }
+    }
+  }
+
+  void run(zmq::socket_t& socket, const WorkerState::Run& task) {
+    fetcher_.add_peers(task.peers);
+    TaskExecutor::Progress& progress = *progress_[task.launch.slot];
+    TaskOutcome outcome = sendable(executor_.run(*task.task, progress));
+    perform(socket, feed([&](WorkerState& state) {
+              return state.finished(task.launch.slot, std::move(outcome), now());
+            }));
+  }
+
+  /// A result that does not fit into a message is a failure of its task, not of the connection.
+  static TaskOutcome sendable(TaskOutcome outcome) {
+    constexpr std::uint64_t kRoomForTheRest = 1 << 20;
+    const std::uint64_t limit = payload_cap(MessageType::kOutcome) - kRoomForTheRest;
+    const auto* done = std::get_if<Done>(&outcome);
+    if (done == nullptr) return outcome;
+    std::uint64_t size = done->result.size();
+    if (done->output) {
+      for (const Segment& segment : done->output->segments) {
+        size += sizeof segment + (segment.inline_data ? segment.inline_data->size() : 0);
+      }
+    }
+    if (size <= limit) return outcome;
+    return Failed{fmt::format(
+        "the task's result takes {} bytes; at most {} can be sent to the driver. Return less of it "
+        "(aggregate, count, save) or use more partitions",
+        size, limit)};
+  }
+
+  void serve_slot(std::uint32_t slot) {
+    auto socket = connect(ChannelName::Kind::kSlot, slot);
+    try {
+      send(socket, wire::Open{});
+      while (!receive(socket, std::chrono::milliseconds(-1))) continue;
+      {
+        const std::scoped_lock lock(mutex_);
+        ++open_slots_;
+      }
+      changed_.notify_all();
+      while (true) {
+        auto message = receive(socket, std::chrono::milliseconds(-1));
+        if (!message) continue;
+        perform(socket, feed([&](WorkerState& state) {
+                  auto& progress = *progress_[slot];
+                  progress.records.store(0, std::memory_order_relaxed);
+                  progress.cancelled.store(false, std::memory_order_relaxed);
+                  return state.received(std::move(*message), now());
+                }));
+      }
+    } catch (const zmq::error_t&) {  // the worker ends
+      socket.close();
+      const std::scoped_lock lock(mutex_);
+      --open_slots_;
+      changed_.notify_all();
+    }
+  }
+
+  void send_heartbeats() {
+    try {
+      auto socket = connect(ChannelName::Kind::kHeartbeat);
+      std::vector<std::uint64_t> records(boot_.slots);
+      for (SteadyTime next = now();; next += boot_.settings.heartbeat_interval) {
+        for (SteadyTime at = now(); at < next; at = now()) {
+          auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(next - at));
+          if (!message) continue;
+          feed([&](WorkerState& state) { return state.received(std::move(*message), now()); });
+        }
+        next = std::max(next,
+                        now() - boot_.settings.heartbeat_interval);  // not in bursts after a freeze
+        const std::uint64_t rss = rss_bytes();
+        std::unique_lock lock(mutex_);
+        for (std::uint32_t i = 0; i < boot_.slots; ++i) {
+          records[i] = progress_[i]->records.load(std::memory_order_relaxed);
+        }
+        const auto beat = state_.heartbeat(records, rss);
+        lock.unlock();
+        if (beat) send(socket, *beat);
+      }
+    } catch (const zmq::error_t&) {
+      return;  // the worker ends
+    }
+  }
+
+  void control() {
+    auto socket = connect(ChannelName::Kind::kControl);
+    perform(socket, feed([](WorkerState& state) { return state.start(now()); }));
+    while (!ending_.load()) {
+      SteadyTime deadline;
+      {
+        const std::scoped_lock lock(mutex_);
+        deadline = state_.next_deadline();
+      }
+      const Duration left = std::max(deadline - now(), Duration{});
+      auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(left));
+      if (message) {
+        perform(socket, feed([&](WorkerState& state) {
+                  return state.received(std::move(*message), now());
+                }));
+      }
+      perform(socket, feed([](WorkerState& state) { return state.on_timer(now()); }));
+    }
+  }
+
+  /// Gives what was sent time to leave the process. Slots that run user code are not waited for.
+  void flush() {
+    context_.shutdown();  // waiting threads wake up and close their sockets
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, kFlushTime, [&] { return open_slots_ == 0; })) return;
+    lock.unlock();
+    threads_.clear();
+    server_.join();
+    fetcher_.close();
+    context_.close();  // returns when all is sent, or soon
+  }
+
+  const WorkerBoot boot_;
+  zmq::context_t context_;
+  BlockFetcher fetcher_;
+  TaskExecutor executor_;
+  BlockServer server_;
+  std::vector<std::unique_ptr<TaskExecutor::Progress>> progress_;  // by slot
+
+  std::mutex mutex_;
+  WorkerState state_;             // guarded by mutex_
+  std::uint32_t open_slots_ = 0;  // whose channel is open; guarded by mutex_
+  std::condition_variable changed_;
+  std::atomic<bool> ending_{false};
+  std::vector<std::jthread> threads_;
+};
+
+/// Ends the process as soon as the driver is gone, whatever its other threads do.
+void watch_lifeline(int descriptor) {
+  char byte = 0;
+  while (read(descriptor, &byte, 1) < 0 && errno == EINTR) continue;
+  _exit(1);
+}
+
+}  // namespace
+
+void serve_as_worker() {
+  const char* variable = std::getenv(kWorkerRoleVariable);
+  if (variable == nullptr) return;
+  int lifeline = -1;
+  const char* end = variable + std::strlen(variable);
+  if (std::from_chars(variable, end, lifeline).ptr != end) lifeline = -1;
+  try {
+    WorkerBoot boot = read_worker_boot(lifeline);
+    fcntl(lifeline, F_SETFD, FD_CLOEXEC);  // nothing that this process starts is a worker
+    unsetenv(kWorkerRoleVariable);
+    std::thread(watch_lifeline, lifeline).detach();  // lives as long as the process
+    set_log_process("worker " + to_string(boot.self));
+    const auto level = boot.config.find("log-level");
+    if (level != boot.config.end()) set_log_level(level->second);
+    static WorkerProcess worker(std::move(boot));  // never destroyed: its threads may run user code
+    worker.serve();
+  } catch (const std::exception& error) {
+    log_error(fmt::format("this worker process cannot go on: {}", error.what()));
+    _exit(exit_code(ErrorCode::kInternal));
+  }
+  std::fflush(nullptr);
+  _exit(0);
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "weir/core/owned.h"
+
+namespace weir::internal {
+
+/// A hash table that iterates in insertion order: dense (key, value) entries, their hashes beside
+/// them, and an open-addressing index of (hash tag, entry) words. Iteration order is therefore a
+/// function of the input and never of the seed or of memory, and the entries can be handed on as a
+/// chunk without copying. Keys are looked up by view and owned only when they are inserted.
+/// Not thread-safe. At most 2^32 - 2 entries.
+template <class K, class V>
+class AggregationTable {
+ public:
+  using Entry = std::pair<K, V>;
+
+  AggregationTable() = default;
+
+  /// The entry of `key`, or a new one made of to_owned(key) and `make()`. The second part tells
+  /// whether it is new. `hash` is the key's hash, computed once and kept.
+  template <class Key, class Make>
+  std::pair<Entry*, bool> find_or_insert(std::uint64_t hash, Key&& key, Make&& make) {
+    if ((entries_.size() + 1) * 4 > index_.size() * 3) grow();
+    const std::uint64_t tag = hash & kTagMask;
+    for (std::size_t slot = hash & mask_;; slot = (slot + 1) & mask_) {
+      const std::uint64_t word = index_[slot];
+      if (word == 0) {
+        entries_.emplace_back(to_owned(std::forward<Key>(key)), make());
+        hashes_.push_back(hash);
+        index_[slot] = tag | entries_.size();
+        return {&entries_.back(), true};
+      }
+      if ((word & kTagMask) == tag) {
+        Entry& entry = entries_[(word & kEntryMask) - 1];
+        if (entry.first == key) return {&entry, false};
+      }
+    }
+  }
+
+  /// Hint that `key`'s hash will be asked for soon.
+  void prefetch(std::uint64_t hash) const {
+    if (!index_.empty()) __builtin_prefetch(&index_[hash & mask_]);
+  }
+
+  /// Entries in insertion order; their hashes in the same order.
+  std::vector<Entry>& entries() { return entries_; }
+  const std::vector<std::uint64_t>& hashes() const { return hashes_; }
+  std::size_t size() const { return entries_.size(); }
+
+  void reserve(std::size_t entries) {
+    entries_.reserve(entries);
+    hashes_.reserve(entries);
+    while (entries * 4 > index_.size() * 3) grow();
+  }
+
+ private:
+  static constexpr std::uint64_t kTagMask = 0xFFFFFFFF00000000U;
+  static constexpr std::uint64_t kEntryMask = 0xFFFFFFFFU;  // 1-based; 0: the slot is free
+
+  void grow() {
+    const std::size_t size = index_.empty() ? 64 : index_.size() * 2;
+    index_.assign(size, 0);
+    mask_ = size - 1;
+    for (std::size_t i = 0; i < hashes_.size(); ++i) {
+      std::size_t slot = hashes_[i] & mask_;
+      while (index_[slot] != 0) slot = (slot + 1) & mask_;
+      index_[slot] = (hashes_[i] & kTagMask) | (i + 1);
+    }
+  }
+
+  std::vector<Entry> entries_;
+  std::vector<std::uint64_t> hashes_;
+  std::vector<std::uint64_t> index_;
+  std::size_t mask_ = 0;
+};
+
+}  // namespace weir::internal

@@ -1,0 +1,33 @@
+#include "weir/core/context.h"
+
+#include <utility>
+
+#include "weir/core/runner_registry.h"
+#include "weir/core/source_rdd.h"
+#include "weir/core/text_file.h"
+
+namespace weir {
+namespace {
+
+Config loaded(int& argc, char** argv, Config config) {
+  internal::serve_if_worker();
+  config.load(argc, argv);
+  return config;
+}
+
+}  // namespace
+
+Context::Context(int& argc, char** argv, Config config)
+    : engine_(std::make_shared<Engine>(loaded(argc, argv, std::move(config)))) {}
+
+Context::Context(Config config) : engine_(std::make_shared<Engine>(std::move(config))) {}
+
+Context::~Context() { engine_->stop(); }
+
+Rdd<std::string> Context::text_file(const std::string& path, std::uint32_t min_partitions) {
+  const std::uint32_t wanted = min_partitions == 0 ? default_parallelism() : min_partitions;
+  return read_partitions(engine_, fn<&internal::read_lines>, internal::plan_text_file(path, wanted),
+                         "text_file");
+}
+
+}  // namespace weir

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/config.h"
+#include "weir/core/engine.h"
+#include "weir/core/rdd.h"
+
+namespace weir {
+
+/// The entry point of a program: owns the engine that runs its jobs. Make one early in `main`; when
+/// the program was launched as a worker the constructor serves tasks and never returns, so
+/// statements before it run in every worker and those after it in the driver only.
+///
+/// Thread-safe. Datasets made from it are invalid once it is gone: their actions throw.
+class Context {
+ public:
+  /// Takes its own options (`--weir.*`) out of argv, then reads environment and configuration file.
+  /// Throws Error(kInvalidArgument) for bad settings, Error(kUnreachable) if no worker could be
+  /// started.
+  Context(int& argc, char** argv, Config config = {});
+  explicit Context(Config config);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  /// The driver's data in `partitions` pieces: piece i of p holds elements [i*n/p, (i+1)*n/p).
+  /// 0 partitions: the default parallelism. Views are stored in their owning form.
+  template <class T>
+  Rdd<owned_t<T>> parallelize(std::vector<T> elements, std::uint32_t partitions = 0) {
+    using Stored = owned_t<T>;
+    const std::size_t p = partitions == 0 ? default_parallelism() : partitions;
+    const std::size_t n = elements.size();
+    std::vector<std::shared_ptr<const internal::MemoryBlock<Stored>>> blocks;
+    for (std::size_t i = 0; i < p; ++i) {
+      std::vector<Stored> piece;
+      piece.reserve((i + 1) * n / p - i * n / p);
+      for (std::size_t at = i * n / p; at < (i + 1) * n / p; ++at) {
+        piece.push_back(to_owned(T(std::move(elements[at]))));
+      }
+      blocks.push_back(std::make_shared<const internal::MemoryBlock<Stored>>(std::move(piece)));
+    }
+    return Rdd<Stored>(
+        std::make_shared<internal::ParallelizedDataset<Stored>>(engine_, std::move(blocks)));
+  }
+  template <class T>
+  Rdd<owned_t<T>> parallelize(std::initializer_list<T> elements, std::uint32_t partitions = 0) {
+    return parallelize(std::vector<T>(elements), partitions);
+  }
+
+  /// The lines of a text file, or of all files in a directory in the order of their names, without
+  /// their ends (\n or \r\n); read on the workers, which must see the same path. At least
+  /// `min_partitions` pieces of about equal bytes, each within one file. Throws
+  /// Error(kInvalidArgument) if the path does not exist.
+  Rdd<std::string> text_file(const std::string& path, std::uint32_t min_partitions = 0);
+
+  /// A dataset without partitions.
+  template <class T>
+  Rdd<T> empty_rdd() {
+    return union_of(std::vector<Rdd<T>>{});
+  }
+
+  /// All elements of all datasets, see Rdd::union_with.
+  template <class T>
+  Rdd<T> union_of(const std::vector<Rdd<T>>& rdds) {
+    std::vector<std::shared_ptr<internal::Dataset<T>>> parents;
+    parents.reserve(rdds.size());
+    for (const Rdd<T>& rdd : rdds) parents.push_back(rdd.dataset());
+    return Rdd<T>(std::make_shared<internal::UnionDataset<T>>(engine_, parents));
+  }
+  template <class T>
+  Rdd<T> union_of(std::initializer_list<Rdd<T>> rdds) {
+    return union_of(std::vector<Rdd<T>>(rdds));
+  }
+
+  /// How many partitions datasets get that are given no number.
+  std::uint32_t default_parallelism() const { return engine_->default_parallelism(); }
+  const Config& config() const { return engine_->config(); }
+
+  /// Told of workers, stages and tasks from now on.
+  void add_listener(std::shared_ptr<Listener> listener) {
+    engine_->add_listener(std::move(listener));
+  }
+  void remove_listener(const std::shared_ptr<Listener>& listener) {
+    engine_->remove_listener(listener);
+  }
+
+  /// Cancels running jobs and ends the workers; idempotent.
+  void stop() { engine_->stop(); }
+  bool stopped() const { return engine_->stopped(); }
+
+  const std::shared_ptr<Engine>& engine() const { return engine_; }
+
+ private:
+  std::shared_ptr<Engine> engine_;
+};
+
+}  // namespace weir

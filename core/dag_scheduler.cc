@@ -1,0 +1,404 @@
+#include "weir/core/dag_scheduler.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "weir/core/hash.h"
+
+namespace weir {
+
+using internal::LeafNeed;
+
+namespace {
+
+std::uint64_t content_hash(const MapOutput& output) {
+  std::uint64_t hash = 1;
+  for (const Segment& segment : output.segments) {
+    const std::uint64_t part[] = {hash, segment.size, segment.size == 0 ? 0 : segment.hash};
+    hash = hash_bytes({reinterpret_cast<const char*>(part), sizeof part});
+  }
+  return hash;
+}
+
+/// Whether the output can be had without its worker.
+bool survives_worker(const MapOutput& output) {
+  return std::all_of(output.segments.begin(), output.segments.end(), [](const Segment& segment) {
+    return segment.size == 0 || segment.inline_data.has_value();
+  });
+}
+
+}  // namespace
+
+void DagScheduler::Shuffle::plan(std::size_t map_tasks) {
+  if (std::exchange(planned, true)) return;
+  outputs.resize(map_tasks);
+  content.resize(map_tasks);
+  missing = map_tasks;
+}
+
+DagScheduler::Actions DagScheduler::submit(JobId id, internal::JobPlan plan) {
+  Job job;
+  for (internal::StagePlan& stage_plan : plan.stages) {
+    Stage& stage = job.stages.emplace_back();
+    stage.plan = std::move(stage_plan);
+    stage.tasks.resize(stage.plan.partitions.size());
+    if (stage.plan.writes) shuffles_[*stage.plan.writes].plan(stage.tasks.size());
+  }
+  plan.stages.clear();
+  job.plan = std::move(plan);
+  job.results.resize(job.stages.back().tasks.size());
+  const bool empty = job.results.empty();
+  jobs_.emplace(id, std::move(job));
+  Actions actions;
+  if (empty) {
+    jobs_.erase(id);
+    actions.emplace_back(JobSucceeded{id, {}});
+  } else {
+    advance(id, actions);
+  }
+  return actions;
+}
+
+DagScheduler::Actions DagScheduler::cancel(JobId id, const std::string& reason) {
+  Actions actions;
+  fail(id, ErrorCode::kCancelled, reason, actions);
+  return actions;
+}
+
+DagScheduler::Actions DagScheduler::on_failure(const std::string& reason) {
+  Actions actions;
+  while (!jobs_.empty()) fail(jobs_.begin()->first, ErrorCode::kUnreachable, reason, actions);
+  return actions;
+}
+
+DagScheduler::Actions DagScheduler::on_worker_lost(WorkerId worker) {
+  for (auto& [id, shuffle] : shuffles_) {
+    for (auto& output : shuffle.outputs) {
+      if (!output || output->worker != worker || survives_worker(*output)) continue;
+      output.reset();
+      ++shuffle.missing;
+    }
+  }
+  for (auto at = stored_.begin(); at != stored_.end();) {
+    at->second.erase(worker);
+    at = at->second.empty() ? stored_.erase(at) : std::next(at);
+  }
+  Actions actions;
+  advance_all(actions);
+  return actions;
+}
+
+void DagScheduler::release_dataset(DatasetId dataset) {
+  const auto from = stored_.lower_bound({dataset, 0});
+  const auto to = stored_.lower_bound({dataset + 1, 0});
+  stored_.erase(from, to);
+}
+
+void DagScheduler::advance_all(Actions& actions) {
+  std::vector<JobId> ids;
+  for (const auto& [id, job] : jobs_) ids.push_back(id);
+  for (const JobId id : ids) advance(id, actions);
+}
+
+void DagScheduler::advance(JobId id, Actions& actions) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return;
+  std::set<std::size_t> visited;
+  require(id, found->second, found->second.stages.size() - 1, visited, actions);
+}
+
+/// Launches every waiting task of the stage whose inputs are there, and requires the stages that
+/// make the inputs which are not.
+void DagScheduler::require(JobId id, Job& job, std::size_t at, std::set<std::size_t>& visited,
+                           Actions& actions) {
+  if (!visited.insert(at).second) return;
+  Stage& stage = job.stages[at];
+  if (stage.plan.writes) {  // outputs may have come from other jobs, or been lost
+    Shuffle& shuffle = shuffles_[*stage.plan.writes];
+    shuffle.plan(stage.tasks.size());  // it may have been released meanwhile
+    stage.done = 0;
+    for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
+      Task& task = stage.tasks[i];
+      if (task.state == Task::State::kRunning) continue;
+      task.state = shuffle.outputs[i] ? Task::State::kDone : Task::State::kWaiting;
+      if (shuffle.outputs[i]) ++stage.done;
+    }
+  }
+  std::vector<ShuffleId> missing;
+  for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
+    if (stage.tasks[i].state != Task::State::kWaiting) continue;
+    if (inputs_ready(stage, i, missing)) launch(id, job, at, i, actions);
+  }
+  std::sort(missing.begin(), missing.end());
+  missing.erase(std::unique(missing.begin(), missing.end()), missing.end());
+  for (const ShuffleId shuffle : missing) {
+    require(id, job, stage_writing(job, shuffle), visited, actions);
+  }
+}
+
+bool DagScheduler::inputs_ready(const Stage& stage, std::size_t i,
+                                std::vector<ShuffleId>& missing) const {
+  bool ready = true;
+  for (const LeafNeed& need : stage.plan.needs[i]) {
+    if (!need.input.is_shuffle) continue;
+    if (stage.tasks[i].withhold && need.behind && is_stored(*need.behind)) continue;
+    const auto shuffle = shuffles_.find(need.input.shuffle);
+    if (shuffle != shuffles_.end() && shuffle->second.planned && shuffle->second.missing == 0) {
+      continue;
+    }
+    ready = false;
+    missing.push_back(need.input.shuffle);
+  }
+  return ready;
+}
+
+void DagScheduler::launch(JobId id, Job& job, std::size_t at, std::size_t i, Actions& actions) {
+  Stage& stage = job.stages[at];
+  Task& task = stage.tasks[i];
+  if (!std::exchange(stage.submitted, true)) {
+    const auto waiting = std::count_if(stage.tasks.begin(), stage.tasks.end(), [](const Task& t) {
+      return t.state == Task::State::kWaiting;
+    });
+    actions.emplace_back(StageSubmitted{id, static_cast<std::uint32_t>(at), stage.plan.name,
+                                        static_cast<std::uint32_t>(waiting),
+                                        stage.completed_before});
+  }
+  task.state = Task::State::kRunning;
+  task.attempt = ++last_attempt_;
+  ++task.attempts;
+  attempts_[task.attempt] = {id, at, i};
+
+  TaskSpec spec;
+  spec.attempt = task.attempt;
+  spec.job = id;
+  spec.stage = static_cast<std::uint32_t>(at);
+  spec.partition = stage.plan.partitions[i];
+  spec.attempt_number = task.attempts;
+  spec.program = stage.plan.program;
+  spec.cached = stage.plan.cached;
+  spec.writes_shuffle = stage.plan.writes;
+  spec.hash_seed = job.plan.hash_seed;
+  spec.batch = job.plan.batch;
+  spec.batch_time = job.plan.batch_time;
+  std::map<WorkerId, std::size_t> holders;
+  for (const LeafNeed& need : stage.plan.needs[i]) {
+    if (task.withhold && need.behind && is_stored(*need.behind)) {
+      spec.inputs_withheld = true;
+      for (const WorkerId worker : stored_.at(*need.behind)) ++holders[worker];
+      continue;
+    }
+    LeafInput& input = spec.inputs.emplace_back(need.input);
+    if (!input.is_shuffle) continue;
+    for (const auto& output : shuffles_.at(input.shuffle).outputs) {
+      input.segments.push_back(output->segments.at(input.partition));
+    }
+  }
+  for (const auto& [worker, blocks] : holders) spec.preferred.push_back(worker);
+  std::stable_sort(spec.preferred.begin(), spec.preferred.end(),
+                   [&](WorkerId a, WorkerId b) { return holders.at(a) > holders.at(b); });
+  actions.emplace_back(Launch{std::move(spec)});
+}
+
+DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worker,
+                                               TaskOutcome outcome) {
+  Actions actions;
+  const auto found = attempts_.find(attempt);
+  if (found == attempts_.end()) return actions;
+  const auto [id, at, i] = found->second;
+  attempts_.erase(found);
+  Job& job = jobs_.at(id);
+  Stage& stage = job.stages[at];
+  Task& task = stage.tasks[i];
+  task.state = Task::State::kWaiting;
+
+  TaskEnded ended{id,
+                  static_cast<std::uint32_t>(at),
+                  stage.plan.partitions[i],
+                  task.attempts,
+                  worker,
+                  stage.plan.writes.has_value(),
+                  {},
+                  {}};
+  if (auto* done = std::get_if<Done>(&outcome)) {
+    ended.metrics = done->metrics;
+    actions.emplace_back(std::move(ended));
+    on_done(id, at, i, worker, std::move(*done), actions);
+  } else if (const auto* failed = std::get_if<Failed>(&outcome)) {
+    ended.failure = failed->message;
+    actions.emplace_back(std::move(ended));
+    if (++task.failures >= options_.max_failures) {
+      fail(id, ErrorCode::kJobFailed,
+           fmt::format("{} failed {} times, the last time on worker {}: {}", describe(job, at, i),
+                       task.failures, to_string(worker), failed->message),
+           actions);
+    } else {
+      retry(id, at, i, actions);
+    }
+  } else if (const auto* lost = std::get_if<WorkerLost>(&outcome)) {
+    ended.failure = lost->message;
+    actions.emplace_back(std::move(ended));
+    const std::uint32_t count = lost->blame ? ++task.failures : ++task.losses;
+    if (count >= (lost->blame ? options_.max_failures : options_.max_losses)) {
+      fail(id, ErrorCode::kJobFailed,
+           fmt::format("{} took its worker down {} times, the last time worker {}: {}",
+                       describe(job, at, i), count, to_string(worker), lost->message),
+           actions);
+    } else {
+      retry(id, at, i, actions);
+    }
+  } else if (const auto* fetch = std::get_if<FetchFailed>(&outcome)) {
+    ended.failure = "could not fetch map output: " + fetch->message;
+    actions.emplace_back(std::move(ended));
+    if (const auto shuffle = shuffles_.find(fetch->shuffle); shuffle != shuffles_.end()) {
+      for (const std::uint32_t p : fetch->map_partitions) {
+        auto& outputs = shuffle->second.outputs;
+        if (p >= outputs.size() || !outputs[p] || outputs[p]->worker != fetch->worker) continue;
+        outputs[p].reset();
+        ++shuffle->second.missing;
+      }
+    }
+    if (++task.fetch_failures >= options_.max_fetch_failures) {
+      fail(id, ErrorCode::kJobFailed,
+           fmt::format("{} could not fetch its input {} times, the last time: {}",
+                       describe(job, at, i), task.fetch_failures, fetch->message),
+           actions);
+    } else {
+      advance(id, actions);
+    }
+  } else if (std::holds_alternative<NeedInputs>(outcome)) {
+    task.withhold = false;
+    advance(id, actions);
+  } else {  // Cancelled, though the task is still wanted
+    retry(id, at, i, actions);
+  }
+  return actions;
+}
+
+void DagScheduler::retry(JobId id, std::size_t at, std::size_t i, Actions& actions) {
+  Job& job = jobs_.at(id);
+  std::vector<ShuffleId> missing;
+  if (inputs_ready(job.stages[at], i, missing)) {
+    launch(id, job, at, i, actions);
+  } else {
+    advance(id, actions);
+  }
+}
+
+void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, WorkerId worker, Done done,
+                           Actions& actions) {
+  for (const StoredBlock& block : done.stored) {
+    stored_[{block.dataset, block.partition}].insert(worker);
+  }
+  Job& job = jobs_.at(id);
+  Stage& stage = job.stages[at];
+  stage.tasks[i].state = Task::State::kDone;
+  if (stage.plan.writes) {
+    ++stage.done;
+    Shuffle& shuffle = shuffles_[*stage.plan.writes];
+    const bool released_meanwhile = !shuffle.planned;
+    shuffle.plan(stage.tasks.size());
+    register_output(*stage.plan.writes, i, std::move(done.output.value()), actions);
+    if (jobs_.count(id) == 0) return;  // other content than before, after effects
+    if (shuffle.missing != 0) {
+      if (released_meanwhile) advance_all(actions);
+      return;
+    }
+    if (std::exchange(stage.submitted, false)) {
+      stage.completed_before = true;
+      actions.emplace_back(StageCompleted{id, static_cast<std::uint32_t>(at)});
+    }
+    advance_all(actions);
+    return;
+  }
+  job.results[i] = std::move(done.result);
+  if (++stage.done < stage.tasks.size()) return;
+  actions.emplace_back(StageCompleted{id, static_cast<std::uint32_t>(at)});
+  actions.emplace_back(JobSucceeded{id, std::move(job.results)});
+  cancel_attempts(id, actions);
+  jobs_.erase(id);
+}
+
+void DagScheduler::register_output(ShuffleId id, std::size_t map_task, MapOutput output,
+                                   Actions& actions) {
+  const auto found = shuffles_.find(id);
+  if (found == shuffles_.end() || map_task >= found->second.outputs.size()) return;
+  Shuffle& shuffle = found->second;
+  const std::uint64_t content = content_hash(output);
+  if (!shuffle.outputs[map_task]) --shuffle.missing;
+  shuffle.outputs[map_task] = std::move(output);
+  const std::uint64_t before = std::exchange(shuffle.content[map_task], content);
+  if (before != 0 && before != content) restart_consumers(id, actions);
+}
+
+void DagScheduler::restart_consumers(ShuffleId shuffle, Actions& actions) {
+  std::vector<JobId> failed;
+  for (auto& [id, job] : jobs_) {
+    for (std::size_t at = 0; at < job.stages.size(); ++at) {
+      Stage& stage = job.stages[at];
+      for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
+        const auto& needs = stage.plan.needs[i];
+        const bool reads = std::any_of(needs.begin(), needs.end(), [&](const LeafNeed& need) {
+          return need.input.is_shuffle && need.input.shuffle == shuffle;
+        });
+        Task& task = stage.tasks[i];
+        if (!reads || task.state == Task::State::kWaiting) continue;
+        if (stage.plan.has_effects) {
+          failed.push_back(id);
+          break;
+        }
+        if (task.state == Task::State::kRunning) {
+          attempts_.erase(task.attempt);
+          actions.emplace_back(Cancel{task.attempt});
+        } else if (stage.plan.writes) {
+          Shuffle& written = shuffles_[*stage.plan.writes];
+          if (i < written.outputs.size() && written.outputs[i]) {
+            written.outputs[i].reset();
+            ++written.missing;
+          }
+        } else {
+          --stage.done;
+        }
+        task.state = Task::State::kWaiting;
+      }
+    }
+  }
+  for (const JobId id : failed) {
+    fail(id, ErrorCode::kJobFailed,
+         "a recomputed map output differs from the one that tasks with effects already consumed: "
+         "a function of this job is not deterministic (random numbers, time, global state)",
+         actions);
+  }
+  advance_all(actions);
+}
+
+void DagScheduler::fail(JobId id, ErrorCode code, const std::string& message, Actions& actions) {
+  if (jobs_.count(id) == 0) return;
+  cancel_attempts(id, actions);
+  jobs_.erase(id);
+  actions.emplace_back(JobFailed{id, code, message});
+}
+
+void DagScheduler::cancel_attempts(JobId id, Actions& actions) {
+  for (const Stage& stage : jobs_.at(id).stages) {
+    for (const Task& task : stage.tasks) {
+      if (task.state != Task::State::kRunning) continue;
+      attempts_.erase(task.attempt);
+      actions.emplace_back(Cancel{task.attempt});
+    }
+  }
+}
+
+std::size_t DagScheduler::stage_writing(const Job& job, ShuffleId shuffle) {
+  for (std::size_t i = 0; i < job.stages.size(); ++i) {
+    if (job.stages[i].plan.writes == shuffle) return i;
+  }
+  throw Error(ErrorCode::kInternal, "a stage reads a shuffle that no stage of its job writes");
+}
+
+std::string DagScheduler::describe(const Job& job, std::size_t at, std::size_t i) const {
+  const Stage& stage = job.stages[at];
+  return fmt::format("task {} of stage {} ({})", stage.plan.partitions[i], at, stage.plan.name);
+}
+
+}  // namespace weir

@@ -1,0 +1,144 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "weir/core/error.h"
+#include "weir/core/listener.h"
+#include "weir/core/stage.h"
+#include "weir/core/task.h"
+
+namespace weir {
+
+/// Decides which tasks run when: a pure state machine, events in, actions out, no threads and no
+/// time.
+///
+/// A stage's tasks are launched when the map outputs they read are all there (a barrier). Map
+/// outputs and stored blocks are remembered across jobs, until released, so a stage whose output
+/// exists is skipped. Every task is retried; what failed says how it counts:
+///
+///     Failed, WorkerLost with blame   one of `max_failures` attempts, then the job fails
+///     WorkerLost without blame        retried, up to `max_losses`
+///     FetchFailed                     exactly the map partitions named run again, then the task
+///     NeedInputs                      launched again with the inputs that had been withheld
+///
+/// A map output that is made anew with other content than the first time (user code that is not a
+/// function of its input) restarts the tasks that consumed the first, or fails the job where their
+/// effects cannot be undone.
+class DagScheduler {
+ public:
+  struct Options {
+    std::uint32_t max_failures = 4;
+    std::uint32_t max_losses = 64;
+    std::uint32_t max_fetch_failures = 64;
+  };
+
+  struct Launch {
+    TaskSpec task;
+  };
+  struct Cancel {
+    AttemptId attempt = 0;
+  };
+  struct JobSucceeded {
+    JobId job = 0;
+    std::vector<Bytes> results;  ///< in the order of the result stage's tasks
+  };
+  struct JobFailed {
+    JobId job = 0;
+    ErrorCode code = ErrorCode::kJobFailed;
+    std::string message;
+  };
+  using Action = std::variant<Launch, Cancel, JobSucceeded, JobFailed, StageSubmitted,
+                              StageCompleted, TaskEnded>;
+  using Actions = std::vector<Action>;
+
+  DagScheduler() = default;
+  explicit DagScheduler(Options options) : options_(options) {}
+
+  Actions submit(JobId job, internal::JobPlan plan);
+  Actions cancel(JobId job, const std::string& reason);
+  /// The end of an attempt; attempts that were given up are ignored.
+  Actions on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome);
+  /// Its map outputs and blocks are gone. Its running attempts end by outcomes of their own.
+  Actions on_worker_lost(WorkerId worker);
+  /// Nothing can run any more.
+  Actions on_failure(const std::string& reason);
+
+  /// Forgets map outputs / blocks; what a running job still needs is made anew.
+  void release_shuffle(ShuffleId shuffle) { shuffles_.erase(shuffle); }
+  void release_dataset(DatasetId dataset);
+
+  std::size_t num_jobs() const { return jobs_.size(); }
+  bool is_idle() const { return jobs_.empty() && attempts_.empty(); }
+
+ private:
+  struct Task {
+    enum class State : std::uint8_t { kWaiting, kRunning, kDone };
+    State state = State::kWaiting;
+    AttemptId attempt = 0;
+    std::uint32_t attempts = 0;
+    std::uint32_t failures = 0;
+    std::uint32_t losses = 0;
+    std::uint32_t fetch_failures = 0;
+    bool withhold = true;
+  };
+  struct Stage {
+    internal::StagePlan plan;
+    std::vector<Task> tasks;
+    std::size_t done = 0;
+    bool submitted = false;  // at least one task is out since it was last complete
+    bool completed_before = false;
+  };
+  struct Job {
+    internal::JobPlan plan;  // its stages are moved into `stages`
+    std::vector<Stage> stages;
+    std::vector<Bytes> results;
+  };
+  struct Shuffle {
+    std::vector<std::optional<MapOutput>> outputs;  // by map partition
+    std::vector<std::uint64_t> content;             // hash of the first output of each, 0: none yet
+    std::size_t missing = 0;
+    bool planned = false;
+
+    void plan(std::size_t map_tasks);
+  };
+  struct AttemptInfo {
+    JobId job = 0;
+    std::size_t stage = 0;
+    std::size_t task = 0;
+  };
+  using BlockKey = std::pair<DatasetId, std::uint32_t>;
+
+  void advance(JobId id, Actions& actions);
+  void advance_all(Actions& actions);
+  void require(JobId id, Job& job, std::size_t stage, std::set<std::size_t>& visited,
+               Actions& actions);
+  bool inputs_ready(const Stage& stage, std::size_t task, std::vector<ShuffleId>& missing) const;
+  void launch(JobId id, Job& job, std::size_t stage, std::size_t task, Actions& actions);
+  void retry(JobId id, std::size_t stage, std::size_t task, Actions& actions);
+  void on_done(JobId id, std::size_t stage, std::size_t task, WorkerId worker, Done done,
+               Actions& actions);
+  void register_output(ShuffleId shuffle, std::size_t map_task, MapOutput output, Actions& actions);
+  void restart_consumers(ShuffleId shuffle, Actions& actions);
+  void fail(JobId id, ErrorCode code, const std::string& message, Actions& actions);
+  void cancel_attempts(JobId id, Actions& actions);
+  bool is_stored(const BlockKey& block) const { return stored_.count(block) != 0; }
+  static std::size_t stage_writing(const Job& job, ShuffleId shuffle);
+  std::string describe(const Job& job, std::size_t stage, std::size_t task) const;
+
+  Options options_;
+  std::map<JobId, Job> jobs_;
+  std::unordered_map<AttemptId, AttemptInfo> attempts_;
+  std::map<ShuffleId, Shuffle> shuffles_;
+  std::map<BlockKey, std::set<WorkerId>> stored_;
+  AttemptId last_attempt_ = 0;
+};
+
+}  // namespace weir

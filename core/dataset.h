@@ -1,0 +1,194 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "weir/core/block.h"
+#include "weir/core/chunk.h"
+#include "weir/core/loader.h"
+#include "weir/core/task_run.h"
+
+/// The untyped graph behind `Rdd<T>`.
+///
+/// A dataset is a contract of four things: a number of partitions, dependencies on other datasets,
+/// a way to write itself into a stage, and, once loaded from one, a way to compute a partition. The
+/// objects that the driver's handles hold are never computed: a runner loads the serialized stage
+/// and computes what it loaded, in the driver's process (local runner) as in a worker's.
+namespace weir {
+
+class Engine;
+class StageWriter;
+
+enum class StorageLevel : std::uint8_t {
+  kNone,
+  kMemory,  ///< elements in the memory of the worker that computed them; recomputed when lost
+};
+
+namespace internal {
+
+/// Anything in a serialized stage. Immutable once written or loaded.
+class StageNode {
+ public:
+  StageNode() = default;
+  StageNode(const StageNode&) = delete;
+  StageNode& operator=(const StageNode&) = delete;
+  virtual ~StageNode() = default;
+
+  /// The function that recreates it; how `write`'s bytes find their reader.
+  virtual CodeId code() const = 0;
+  virtual void write(SlimWriter& out) const = 0;
+
+  /// Position in the loaded stage: what task inputs refer to.
+  std::uint32_t node_index() const { return node_index_; }
+  void set_node_index(std::uint32_t index) { node_index_ = index; }
+
+ private:
+  std::uint32_t node_index_ = 0;
+};
+
+/// How keys are spread over partitions. Two datasets with equal partitioners hold equal keys in
+/// partitions of equal index.
+struct Partitioner {
+  std::uint32_t partitions = 0;  ///< by the high bits of the key's hash
+
+  bool operator==(const Partitioner&) const = default;
+
+  /// The high bits choose the partition, so that the low bits stay even within one for its tables.
+  std::uint32_t partition_of(std::uint64_t hash) const {
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::uint32_t>((static_cast<Wide>(hash) * partitions) >> 64);
+  }
+};
+
+class ShuffleSource;
+
+class DatasetBase : public StageNode, public std::enable_shared_from_this<DatasetBase> {
+ public:
+  ~DatasetBase() override;
+
+  // --- in the driver ---
+  DatasetId id() const { return id_; }
+  const char* operation() const { return operation_; }
+  std::uint32_t num_partitions() const { return num_partitions_; }
+  const std::optional<Partitioner>& partitioner() const { return partitioner_; }
+  const std::vector<std::shared_ptr<DatasetBase>>& parents() const { return parents_; }
+  std::shared_ptr<Engine> engine() const { return engine_.lock(); }
+
+  StorageLevel storage_level() const { return level_.load(); }
+  void set_storage_level(StorageLevel level) { level_.store(level); }
+  std::string name() const { return name_; }
+  void set_name(std::string name) { name_ = std::move(name); }
+
+  /// Calls `visit(i, q)` for each partition q of parent i that partition p is computed from.
+  virtual void visit_dependencies(
+      std::uint32_t p, const std::function<void(std::uint32_t, std::uint32_t)>& visit) const;
+  /// Sources: describes partition p to the task that will compute it.
+  virtual void describe_input(std::uint32_t p, LeafInput& input) const;
+  virtual bool is_source() const { return false; }
+  /// Set for datasets that read a shuffle: their other side.
+  virtual const ShuffleSource* shuffle() const { return nullptr; }
+
+ protected:
+  /// In the driver.
+  DatasetBase(const std::shared_ptr<Engine>& engine, const char* operation,
+              std::uint32_t num_partitions, std::vector<std::shared_ptr<DatasetBase>> parents,
+              std::optional<Partitioner> partitioner);
+  /// Loaded from a stage.
+  DatasetBase() = default;
+
+ private:
+  const DatasetId id_ = 0;
+  const std::weak_ptr<Engine> engine_;
+  const char* const operation_ = "";
+  const std::uint32_t num_partitions_ = 0;
+  const std::optional<Partitioner> partitioner_;
+  const std::vector<std::shared_ptr<DatasetBase>> parents_;
+  std::atomic<StorageLevel> level_{StorageLevel::kNone};
+  std::string name_;
+};
+
+/// The map side of a shuffle: what the stage before it computes and how it writes its output.
+class ShuffleSource {
+ public:
+  virtual ~ShuffleSource() = default;
+  virtual const std::shared_ptr<DatasetBase>& map_parent() const = 0;
+  virtual std::uint32_t num_reducers() const = 0;
+  /// The output node of the map stage.
+  virtual std::shared_ptr<const StageNode> map_output_node() const = 0;
+};
+
+/// A dataset of elements of type T (which may be a view, see owned.h).
+template <class T>
+class Dataset : public DatasetBase {
+ public:
+  using element_type = T;
+
+  /// The partition's elements, from the stored block if the dataset is persisted and it is here.
+  std::unique_ptr<ChunkStream<T>> open(TaskRun& run, std::uint32_t partition) const {
+    const DatasetId stored_as = run.cached_as(node_index());
+    if (stored_as == 0) return compute(run, partition);
+    auto block = run.blocks().block(stored_as, partition);
+    if (block == nullptr) {
+      auto fresh = MemoryBlock<owned_t<T>>::drain(*compute(run, partition));
+      run.blocks().put_block(stored_as, partition, fresh);
+      run.note_stored({stored_as, partition, fresh->size_bytes()});
+      block = std::move(fresh);
+    }
+    return open_block<T>(std::move(block));
+  }
+
+ protected:
+  using DatasetBase::DatasetBase;
+
+  virtual std::unique_ptr<ChunkStream<T>> compute(TaskRun& run, std::uint32_t partition) const = 0;
+};
+
+/// The end of a stage: what a task returns.
+class StageOutput : public StageNode {
+ public:
+  virtual Done run(TaskRun& run, std::uint32_t partition) const = 0;
+};
+
+/// Frees the outputs of a shuffle that nothing refers to any more.
+void release_map_outputs(Engine& engine, ShuffleId shuffle);
+
+/// Stores a map task's pieces, one per reducer, and says what to announce.
+Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<SlimWriter>& pieces);
+
+}  // namespace internal
+
+/// Gives a node's `load` its parents and its bytes.
+class StageReader {
+ public:
+  StageReader(const std::vector<std::shared_ptr<internal::StageNode>>& nodes,
+              std::vector<std::uint32_t> parents, SlimReader& bytes)
+      : nodes_(nodes), parents_(std::move(parents)), bytes_(bytes) {}
+
+  SlimReader& bytes() { return bytes_; }
+  std::size_t num_parents() const { return parents_.size(); }
+
+  template <class T>
+  std::shared_ptr<const internal::Dataset<T>> parent(std::size_t i = 0) const {
+    auto typed = i < parents_.size()
+                     ? std::dynamic_pointer_cast<const internal::Dataset<T>>(nodes_[parents_[i]])
+                     : nullptr;
+    if (typed == nullptr) throw_bad_parent(i);
+    return typed;
+  }
+
+ private:
+  [[noreturn]] static void throw_bad_parent(std::size_t i);
+
+  const std::vector<std::shared_ptr<internal::StageNode>>& nodes_;
+  std::vector<std::uint32_t> parents_;
+  SlimReader& bytes_;
+};
+
+}  // namespace weir

@@ -1,0 +1,220 @@
+#include "weir/core/engine.h"
+
+#include <algorithm>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "weir/core/error.h"
+#include "weir/core/log.h"
+#include "weir/core/runner_registry.h"
+
+namespace weir {
+namespace {
+
+const ConfigKey<std::string> kMaster(
+    "master", "local[*]",
+    "where tasks run: local[N] (N threads, * for one per core), local-cluster[W,S] (W worker "
+    "processes with S slots each)");
+const ConfigKey<std::int64_t> kParallelism(
+    "parallelism", 0, "partitions of datasets that are given no number; 0: one per slot");
+const ConfigKey<std::int64_t> kMaxFailures("task-max-failures", 4,
+                                           "attempts of a task before its job fails, 1 or more");
+const ConfigKey<std::string> kLogLevel("log-level", "warning",
+                                       "messages shown: debug, info, warning, error or off");
+const ConfigKey<std::int64_t> kHashSeed("hash-seed", 0,
+                                        "seed of key hashes; 0: a random one for each application");
+
+thread_local std::uint64_t current_batch = 0;
+thread_local Time current_batch_time{};
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+DagScheduler::Options scheduler_options(const Config& config) {
+  DagScheduler::Options options;
+  const std::int64_t failures = config.get(kMaxFailures);
+  if (failures < 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "weir.task-max-failures must be 1 or more, got " + std::to_string(failures));
+  }
+  options.max_failures = static_cast<std::uint32_t>(failures);
+  return options;
+}
+
+}  // namespace
+
+Engine::Engine(Config config) : config_(std::move(config)), scheduler_(scheduler_options(config_)) {
+  set_log_level(config_.get(kLogLevel));
+  runner_ = internal::make_runner(config_.get(kMaster), config_);
+  const auto seed = static_cast<std::uint64_t>(config_.get(kHashSeed));
+  hash_seed_ = seed != 0 ? seed : random_seed();
+  const std::int64_t parallelism = config_.get(kParallelism);
+  if (parallelism < 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "weir.parallelism must be 0 or more, got " + std::to_string(parallelism));
+  }
+  default_parallelism_ =
+      parallelism > 0 ? static_cast<std::uint32_t>(parallelism) : runner_->total_slots();
+  runner_->start(*this);
+}
+
+Engine::~Engine() { stop(); }
+
+void Engine::stop() {
+  const std::scoped_lock lock(stop_mutex_);
+  if (stopped_.exchange(true)) return;
+  // Everything posted before this runs; nothing posted after it does.
+  std::promise<void> drained;
+  runner_->post([this, &drained] {
+    perform(scheduler_.on_failure("the context was stopped"));
+    failure_ = "the context was stopped";
+    drained.set_value();
+  });
+  drained.get_future().wait();
+  runner_->stop();
+  bus_.stop();
+}
+
+std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
+  plan.hash_seed = hash_seed_;
+  plan.batch = current_batch;
+  plan.batch_time = current_batch_time;
+  const JobId id = ++last_job_;
+  auto pending = std::make_unique<PendingJob>();
+  pending->keep = std::exchange(plan.keep, {});
+  auto result = pending->promise.get_future();
+  {
+    const std::scoped_lock lock(stop_mutex_);
+    if (stopped_.load()) throw Error(ErrorCode::kCancelled, "the context was stopped");
+    // std::function wants copies, so what is moved in travels behind a shared pointer.
+    auto job = std::make_shared<std::pair<internal::JobPlan, std::unique_ptr<PendingJob>>>(
+        std::move(plan), std::move(pending));
+    runner_->post([this, id, job] {
+      if (!failure_.empty()) {
+        job->second->promise.set_exception(
+            std::make_exception_ptr(Error(ErrorCode::kUnreachable, failure_)));
+        return;
+      }
+      jobs_.emplace(id, std::move(job->second));
+      perform(scheduler_.submit(id, std::move(job->first)));
+    });
+  }
+  return result.get();
+}
+
+void Engine::cancel_jobs(const std::string& reason) {
+  const std::scoped_lock lock(stop_mutex_);
+  if (stopped_.load()) return;
+  runner_->post([this, reason] {
+    while (!jobs_.empty()) perform(scheduler_.cancel(jobs_.begin()->first, reason));
+  });
+}
+
+void Engine::release_shuffle(ShuffleId shuffle) {
+  if (stopped_.load()) return;
+  runner_->post([this, shuffle] {
+    scheduler_.release_shuffle(shuffle);
+    runner_->release_shuffle(shuffle);
+  });
+}
+
+void Engine::release_dataset(DatasetId dataset) {
+  if (stopped_.load()) return;
+  runner_->post([this, dataset] {
+    scheduler_.release_dataset(dataset);
+    runner_->release_dataset(dataset);
+  });
+}
+
+void Engine::add_listener(std::shared_ptr<Listener> listener) {
+  const std::scoped_lock lock(listeners_mutex_);
+  listeners_.push_back(std::move(listener));
+}
+
+void Engine::remove_listener(const std::shared_ptr<Listener>& listener) {
+  const std::scoped_lock lock(listeners_mutex_);
+  std::erase(listeners_, listener);
+}
+
+template <class Event>
+void Engine::notify(void (Listener::*handler)(const Event&), Event event) {
+  const std::scoped_lock lock(listeners_mutex_);
+  if (listeners_.empty()) return;
+  bus_.post([listeners = listeners_, handler, event = std::move(event)] {
+    for (const auto& listener : listeners) ((*listener).*handler)(event);
+  });
+}
+
+void Engine::on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) {
+  perform(scheduler_.on_outcome(attempt, worker, std::move(outcome)));
+}
+
+void Engine::on_worker_added(WorkerId worker, std::uint32_t slots) {
+  notify(&Listener::on_worker_added, WorkerAdded{worker, slots});
+}
+
+void Engine::on_worker_lost(WorkerId worker, const std::string& reason) {
+  log_warning("worker " + to_string(worker) + " lost: " + reason);
+  notify(&Listener::on_worker_removed, WorkerRemoved{worker, reason});
+  perform(scheduler_.on_worker_lost(worker));
+}
+
+void Engine::on_result_refused(WorkerId worker, AttemptId attempt) {
+  notify(&Listener::on_result_refused, ResultRefused{worker, attempt});
+}
+
+void Engine::on_failure(const std::string& reason) {
+  failure_ = reason;
+  log_error(reason);
+  perform(scheduler_.on_failure(reason));
+}
+
+void Engine::finish(JobId id,
+                    const std::function<void(std::promise<std::vector<Bytes>>&)>& settle) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return;
+  const auto job = std::move(found->second);
+  jobs_.erase(found);
+  job->keep.clear();
+  settle(job->promise);
+}
+
+void Engine::perform(DagScheduler::Actions actions) {
+  for (DagScheduler::Action& action : actions) {
+    if (auto* launch = std::get_if<DagScheduler::Launch>(&action)) {
+      runner_->launch(std::move(launch->task));
+    } else if (const auto* cancel = std::get_if<DagScheduler::Cancel>(&action)) {
+      runner_->cancel(cancel->attempt);
+    } else if (auto* succeeded = std::get_if<DagScheduler::JobSucceeded>(&action)) {
+      finish(succeeded->job,
+             [&](auto& promise) { promise.set_value(std::move(succeeded->results)); });
+    } else if (const auto* failed = std::get_if<DagScheduler::JobFailed>(&action)) {
+      finish(failed->job, [&](auto& promise) {
+        promise.set_exception(std::make_exception_ptr(Error(failed->code, failed->message)));
+      });
+    } else if (auto* submitted = std::get_if<StageSubmitted>(&action)) {
+      notify(&Listener::on_stage_submitted, std::move(*submitted));
+    } else if (auto* completed = std::get_if<StageCompleted>(&action)) {
+      notify(&Listener::on_stage_completed, std::move(*completed));
+    } else if (auto* ended = std::get_if<TaskEnded>(&action)) {
+      notify(&Listener::on_task_ended, std::move(*ended));
+    }
+  }
+}
+
+namespace internal {
+
+BatchScope::BatchScope(std::uint64_t batch, Time time)
+    : outer_batch_(std::exchange(current_batch, batch)),
+      outer_time_(std::exchange(current_batch_time, time)) {}
+
+BatchScope::~BatchScope() {
+  current_batch = outer_batch_;
+  current_batch_time = outer_time_;
+}
+
+}  // namespace internal
+}  // namespace weir

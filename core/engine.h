@@ -1,0 +1,107 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "weir/core/config.h"
+#include "weir/core/dag_scheduler.h"
+#include "weir/core/listener.h"
+#include "weir/core/stage.h"
+#include "weir/core/task.h"
+
+namespace weir {
+
+/// The driver's engine behind a `Context`: plans jobs on the calling thread, decides on the
+/// runner's decision thread, and tells listeners on theirs. Handles and datasets refer to it
+/// weakly, so that they never keep it alive in a cycle; what they ask of a stopped engine is an
+/// error or nothing.
+///
+/// Threads: every public function may be called from any thread, but not from the decision thread.
+class Engine final : private TaskRunner::Observer {
+ public:
+  /// Starts the runner that the configuration names; throws Error.
+  explicit Engine(Config config);
+  ~Engine() override;
+
+  const Config& config() const { return config_; }
+  /// Tasks that can run at once; how many partitions datasets get unless told otherwise.
+  std::uint32_t default_parallelism() const { return default_parallelism_; }
+  DatasetId next_dataset_id() { return ++last_dataset_; }
+
+  /// Runs the job to its end and returns each task's result, in the order of its partitions. Throws
+  /// Error(kJobFailed), Error(kCancelled) when it is cancelled or the engine stopped.
+  std::vector<Bytes> run_job(internal::JobPlan plan);
+  /// Ends all running jobs; their callers get Error(kCancelled) with the reason.
+  void cancel_jobs(const std::string& reason);
+
+  void release_shuffle(ShuffleId shuffle);
+  void release_dataset(DatasetId dataset);
+
+  void add_listener(std::shared_ptr<Listener> listener);
+  void remove_listener(const std::shared_ptr<Listener>& listener);
+  ListenerBus& bus() { return bus_; }
+
+  /// Cancels jobs, ends workers and threads; idempotent.
+  void stop();
+  bool stopped() const { return stopped_.load(); }
+
+ private:
+  struct PendingJob {
+    std::promise<std::vector<Bytes>> promise;
+    std::vector<std::shared_ptr<internal::DatasetBase>> keep;
+  };
+
+  // On the decision thread.
+  void on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) override;
+  void on_worker_added(WorkerId worker, std::uint32_t slots) override;
+  void on_worker_lost(WorkerId worker, const std::string& reason) override;
+  void on_result_refused(WorkerId worker, AttemptId attempt) override;
+  void on_failure(const std::string& reason) override;
+  void perform(DagScheduler::Actions actions);
+  void finish(JobId job, const std::function<void(std::promise<std::vector<Bytes>>&)>& settle);
+
+  template <class Event>
+  void notify(void (Listener::*handler)(const Event&), Event event);
+
+  const Config config_;
+  std::uint32_t default_parallelism_ = 1;
+  std::uint64_t hash_seed_ = 0;
+  std::atomic<DatasetId> last_dataset_{0};
+  std::atomic<JobId> last_job_{0};
+  std::atomic<bool> stopped_{false};
+
+  DagScheduler scheduler_;                             // decision thread only
+  std::map<JobId, std::unique_ptr<PendingJob>> jobs_;  // decision thread only
+  std::string failure_;  // decision thread only; nothing runs any more
+
+  std::mutex listeners_mutex_;
+  std::vector<std::shared_ptr<Listener>> listeners_;  // guarded by listeners_mutex_
+  ListenerBus bus_;
+  std::mutex stop_mutex_;
+  std::unique_ptr<TaskRunner> runner_;  // last: its thread uses all of the above
+};
+
+namespace internal {
+
+/// While it lives, jobs that this thread runs belong to a batch: tasks see it in `TaskContext`.
+class BatchScope {
+ public:
+  BatchScope(std::uint64_t batch, Time time);
+  ~BatchScope();
+  BatchScope(const BatchScope&) = delete;
+  BatchScope& operator=(const BatchScope&) = delete;
+
+ private:
+  const std::uint64_t outer_batch_;
+  const Time outer_time_;
+};
+
+}  // namespace internal
+}  // namespace weir

@@ -1,0 +1,53 @@
+#include "weir/core/error.h"
+
+#include <cxxabi.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <typeinfo>
+
+namespace weir {
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument: return 2;
+    case ErrorCode::kUnreachable: return 3;
+    case ErrorCode::kNotAllowed: return 5;
+    case ErrorCode::kDataLoss: return 6;
+    case ErrorCode::kJobFailed:
+    case ErrorCode::kCancelled:
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kInternal: return 1;
+  }
+  return 1;
+}
+
+int run_main(int (*body)(int, char**), int argc, char** argv) {
+  try {
+    return body(argc, argv);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return exit_code(error.code());
+  } catch (...) {
+    std::fprintf(stderr, "error: %s\n", describe_current_exception().c_str());
+    return 1;
+  }
+}
+
+std::string describe_current_exception() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    int status = 0;
+    const std::unique_ptr<char, void (*)(void*)> name(
+        abi::__cxa_demangle(typeid(error).name(), nullptr, nullptr, &status), std::free);
+    return std::string(name ? name.get() : "exception") + ": " + error.what();
+  } catch (...) {
+    return "an exception that is not a std::exception";
+  }
+}
+
+}  // namespace weir

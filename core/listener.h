@@ -1,0 +1,89 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "weir/core/task.h"
+
+namespace weir {
+
+struct WorkerAdded {
+  WorkerId worker;
+  std::uint32_t slots = 0;
+};
+struct WorkerRemoved {
+  WorkerId worker;
+  std::string reason;
+};
+/// A result came from a worker that had been declared lost, or of an attempt that was given up.
+struct ResultRefused {
+  WorkerId worker;
+  AttemptId attempt = 0;
+};
+struct StageSubmitted {
+  JobId job = 0;
+  std::uint32_t stage = 0;
+  std::string name;  ///< the operation at its end, "reduce_by_key"
+  std::uint32_t tasks = 0;
+  bool again = false;  ///< lost map outputs are made anew
+};
+struct StageCompleted {
+  JobId job = 0;
+  std::uint32_t stage = 0;
+};
+struct TaskEnded {
+  JobId job = 0;
+  std::uint32_t stage = 0;
+  std::uint32_t partition = 0;
+  std::uint32_t attempt_number = 0;
+  WorkerId worker;
+  bool is_map = false;
+  std::string failure;  ///< empty when it succeeded
+  TaskMetrics metrics;
+};
+
+/// Told of what happens in a context, in order, on a thread of its own. Exceptions are logged.
+class Listener {
+ public:
+  virtual ~Listener() = default;
+  virtual void on_worker_added(const WorkerAdded&) {}
+  virtual void on_worker_removed(const WorkerRemoved&) {}
+  virtual void on_result_refused(const ResultRefused&) {}
+  virtual void on_stage_submitted(const StageSubmitted&) {}
+  virtual void on_stage_completed(const StageCompleted&) {}
+  virtual void on_task_ended(const TaskEnded&) {}
+};
+
+/// Delivers events to listeners in the order of `post`, on its own thread. Thread-safe.
+class ListenerBus {
+ public:
+  ListenerBus();
+  ~ListenerBus();
+
+  /// Queues an event; `deliver` runs on the bus thread. Never blocks on listeners.
+  void post(std::function<void()> deliver);
+  /// Returns when everything posted before has been delivered. Not from the bus thread.
+  void flush();
+  /// Delivers what is queued and ends the thread; idempotent.
+  void stop();
+
+ private:
+  void deliver_all();
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;  // guarded by mutex_
+  std::uint64_t posted_ = 0;
+  std::uint64_t delivered_ = 0;
+  bool stopping_ = false;
+  std::jthread thread_;
+};
+
+}  // namespace weir

@@ -1,0 +1,147 @@
+#include "weir/core/local_runner.h"
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "weir/core/error.h"
+#include "weir/core/runner_registry.h"
+#include "weir/core/task_executor.h"
+
+namespace weir::internal {
+namespace {
+
+/// Tasks on threads of this process. One decision thread runs posted events; N slot threads take
+/// tasks from one queue in the order of their launch. Map outputs and blocks stay in one store, so
+/// nothing is fetched and nothing is inline.
+class LocalRunner final : public TaskRunner {
+ public:
+  explicit LocalRunner(std::uint32_t slots) : slots_(slots), executor_(options(), nullptr) {}
+  ~LocalRunner() override { stop(); }
+
+  void start(Observer& observer) override {
+    observer_ = &observer;
+    decision_thread_ = std::jthread([this] { run_events(); });
+    for (std::uint32_t i = 0; i < slots_; ++i) {
+      slot_threads_.emplace_back([this] { run_tasks(); });
+    }
+    post([this] { observer_->on_worker_added({}, slots_); });
+  }
+
+  void stop() override {
+    {
+      const std::scoped_lock lock(mutex_);
+      stopping_ = true;
+      for (auto& [attempt, progress] : running_) progress->cancelled.store(true);
+    }
+    events_changed_.notify_all();
+    tasks_changed_.notify_all();
+    slot_threads_.clear();  // joins
+    if (decision_thread_.joinable()) decision_thread_.join();
+  }
+
+  void post(std::function<void()> event) override {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (stopping_) return;
+      events_.push_back(std::move(event));
+    }
+    events_changed_.notify_one();
+  }
+
+  void launch(TaskSpec task) override {
+    {
+      const std::scoped_lock lock(mutex_);
+      tasks_.push_back(std::move(task));
+    }
+    tasks_changed_.notify_one();
+  }
+
+  void cancel(AttemptId attempt) override {
+    const std::scoped_lock lock(mutex_);
+    std::erase_if(tasks_, [&](const TaskSpec& task) { return task.attempt == attempt; });
+    const auto running = running_.find(attempt);
+    if (running != running_.end()) running->second->cancelled.store(true);
+  }
+
+  void release_shuffle(ShuffleId shuffle) override { executor_.blocks().release_shuffle(shuffle); }
+  void release_dataset(DatasetId dataset) override { executor_.blocks().release_dataset(dataset); }
+  std::uint32_t total_slots() const override { return slots_; }
+
+ private:
+  static TaskExecutor::Options options() {
+    TaskExecutor::Options options;
+    options.inline_limit = 0;
+    return options;
+  }
+
+  void run_events() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      events_changed_.wait(lock, [&] { return stopping_ || !events_.empty(); });
+      if (events_.empty()) return;
+      const auto event = std::move(events_.front());
+      events_.pop_front();
+      lock.unlock();
+      event();
+      lock.lock();
+    }
+  }
+
+  void run_tasks() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      tasks_changed_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
+      if (stopping_) return;
+      const TaskSpec task = std::move(tasks_.front());
+      tasks_.pop_front();
+      TaskExecutor::Progress progress;
+      running_[task.attempt] = &progress;
+      lock.unlock();
+      auto outcome = std::make_shared<TaskOutcome>(executor_.run(task, progress));
+      lock.lock();
+      running_.erase(task.attempt);
+      if (stopping_) return;
+      events_.push_back([this, attempt = task.attempt, outcome] {
+        observer_->on_outcome(attempt, {}, std::move(*outcome));
+      });
+      events_changed_.notify_one();
+    }
+  }
+
+  const std::uint32_t slots_;
+  TaskExecutor executor_;
+  Observer* observer_ = nullptr;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable events_changed_;
+  std::condition_variable tasks_changed_;
+  std::deque<std::function<void()>> events_;
+  std::deque<TaskSpec> tasks_;
+  std::unordered_map<AttemptId, TaskExecutor::Progress*> running_;
+  bool stopping_ = false;
+
+  std::jthread decision_thread_;
+  std::vector<std::jthread> slot_threads_;
+};
+
+}  // namespace
+
+void register_local_runner() {
+  static const bool registered =
+      register_runner("local", [](const std::string& master, const Config&) {
+        if (master == "local[*]") {
+          return std::make_unique<LocalRunner>(std::max(1U, std::thread::hardware_concurrency()));
+        }
+        const std::vector<int> numbers =
+            parse_master_numbers(master, 1, "local[N] or local[*], N threads");
+        return std::make_unique<LocalRunner>(static_cast<std::uint32_t>(numbers[0]));
+      });
+  (void)registered;
+}
+
+}  // namespace weir::internal

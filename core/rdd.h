@@ -1,0 +1,265 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/actions.h"
+#include "weir/core/function.h"
+#include "weir/core/shuffle.h"
+#include "weir/core/sources.h"
+
+namespace weir {
+
+namespace internal {
+
+template <class T>
+struct PairOf {
+  static constexpr bool value = false;
+  using Key = void;
+  using Value = void;
+};
+template <class K, class V>
+struct PairOf<std::pair<K, V>> {
+  static constexpr bool value = true;
+  using Key = K;
+  using Value = V;
+};
+
+}  // namespace internal
+
+#define WEIR_REQUIRE_PAIRS(T)                               \
+  static_assert(::weir::internal::PairOf<T>::value,         \
+                "this operation is for datasets of pairs: " \
+                "map the elements to std::pair(key, value) first")
+
+/// An immutable, partitioned dataset: a cheap handle on a node of the lineage graph, which is
+/// computed when an action asks for it and recomputed when a part is lost.
+///
+/// Functions given to operators run in workers and must be shippable (see function.h), except where
+/// said otherwise. They are called as `const F&` on `const T&`; results are decayed. Elements may
+/// be views (string_view and pairs of them), valid until the next chunk; what keeps elements stores
+/// their owning form `owned_t<T>`. Handles are thread-safe; actions block the calling thread and
+/// throw Error(kJobFailed) when user code fails `weir.task-max-failures` times, Error(kCancelled)
+/// when the context stops.
+template <class T>
+class Rdd {
+ public:
+  using value_type = T;
+  using Key = typename internal::PairOf<T>::Key;  ///< void unless T is a pair
+  using Value = typename internal::PairOf<T>::Value;
+
+  explicit Rdd(std::shared_ptr<internal::Dataset<T>> dataset) : dataset_(std::move(dataset)) {}
+
+  // --- transformations: lazy, narrow unless said otherwise ---
+
+  /// One output `f(x)` per element, order kept. The partitioner is lost.
+  template <class F>
+  auto map(F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    return pipe("map", internal::MapPipe<T, F>{{std::move(f)}});
+  }
+
+  /// The elements of the ranges `f(x)` (a std::vector, a view, a std::optional), order kept.
+  template <class F>
+  auto flat_map(F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    return pipe("flat_map", internal::FlatMapPipe<T, F>{{std::move(f)}});
+  }
+
+  /// The elements for which `f(x)` is true. Keeps the partitioner.
+  template <class F>
+  Rdd filter(F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    return pipe("filter", internal::FilterPipe<T, F>{{std::move(f)}}, dataset_->partitioner());
+  }
+
+  /// `f(range)` over each partition as a whole: takes a single-pass range of T, returns a range.
+  template <class F>
+  auto map_partitions(F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    return pipe("map_partitions", internal::MapPartitionsPipe<T, F>{{std::move(f)}});
+  }
+
+  /// Both datasets' elements, duplicates kept: partitions in a row, or index by index where both
+  /// have the same partitioner.
+  Rdd union_with(const Rdd& other) const {
+    return Rdd(std::make_shared<internal::UnionDataset<T>>(alive_engine(),
+                                                           std::vector{dataset_, other.dataset_}));
+  }
+
+  // --- transformations of pairs ---
+
+  /// (k, f(v)) for each (k, v), order kept. Keeps the partitioner.
+  template <class F>
+  auto map_values(F f) const {
+    WEIR_REQUIRE_PAIRS(T);
+    WEIR_REQUIRE_SHIPPABLE(F);
+    return pipe("map_values", internal::MapValuesPipe<Key, Value, F>{{std::move(f)}},
+                dataset_->partitioner());
+  }
+
+  /// One (k, v) per key, v the reduction of its values by `f(v, v) -> v`, which must be associative
+  /// and commutative. Shuffles (unless already partitioned so), combining before. `partitions` 0:
+  /// as many as the context's default parallelism.
+  template <class F>
+  auto reduce_by_key(F f, std::uint32_t partitions = 0) const {
+    WEIR_REQUIRE_PAIRS(T);
+    WEIR_REQUIRE_SHIPPABLE(F);
+    return combine("reduce_by_key", internal::ReduceAggregator<Value, F>{{std::move(f)}},
+                   partitions);
+  }
+
+  /// One (k, all values of k) per key, the values in the order of the input's partitions. Shuffles
+  /// every record; prefer reduce_by_key where values can be combined.
+  auto group_by_key(std::uint32_t partitions = 0) const {
+    WEIR_REQUIRE_PAIRS(T);
+    return combine("group_by_key", internal::GroupAggregator<Value>{}, partitions);
+  }
+
+  // --- actions: run a job ---
+
+  /// All elements, in partition order.
+  std::vector<owned_t<T>> collect() const {
+    std::vector<owned_t<T>> all;
+    for (auto& part : run(internal::CollectAction<T>{})) {
+      for (auto&& element : part) all.push_back(std::move(element));
+    }
+    return all;
+  }
+
+  std::int64_t count() const {
+    std::int64_t sum = 0;
+    for (const std::int64_t part : run(internal::CountAction<T>{})) sum += part;
+    return sum;
+  }
+
+  /// The reduction of all elements by `f(t, t) -> t`, associative; partitions are combined in
+  /// order, on the calling thread. Throws Error(kInvalidArgument) if there are none.
+  template <class F>
+  owned_t<T> reduce(F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    std::optional<owned_t<T>> result;
+    for (auto& part : run(internal::ReduceAction<T, F>{{f}})) {
+      if (!part) continue;
+      if (result) {
+        result = to_owned(std::as_const(f)(std::as_const(*result), std::as_const(*part)));
+      } else {
+        result = std::move(part);
+      }
+    }
+    if (!result) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "reduce: the dataset is empty, so there is nothing to return; check count() first");
+    }
+    return std::move(*result);
+  }
+
+  /// The first n elements in partition order. Reads one partition, then four times as many each
+  /// time until there are enough.
+  std::vector<owned_t<T>> take(std::size_t n) const {
+    std::vector<owned_t<T>> taken;
+    const std::uint32_t all = dataset_->num_partitions();
+    std::uint32_t next = 0;
+    for (std::uint32_t step = 1; taken.size() < n && next < all; step *= 4) {
+      std::vector<std::uint32_t> partitions;
+      for (; next < all && partitions.size() < step; ++next) partitions.push_back(next);
+      for (auto& part :
+           internal::run_action(dataset_, internal::TakeAction<T>{n - taken.size()}, partitions)) {
+        for (auto&& element : part) {
+          if (taken.size() < n) taken.push_back(std::move(element));
+        }
+      }
+    }
+    return taken;
+  }
+
+  /// Calls `f(x)` on the worker for its effects: at least once per element, for a task may be
+  /// retried.
+  template <class F>
+  void foreach (F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    run(internal::ForeachAction<T, F>{{std::move(f)}}, true);
+  }
+
+  /// Calls `f(range)` once per partition on the worker; at least once, as `foreach`.
+  template <class F>
+  void foreach_partition(F f) const {
+    WEIR_REQUIRE_SHIPPABLE(F);
+    run(internal::ForeachPartitionAction<T, F>{{std::move(f)}}, true);
+  }
+
+  // --- control ---
+
+  /// Keeps the elements where they are first computed, for later jobs. What is lost is recomputed.
+  /// T must be constructible from owned_t<T>.
+  Rdd persist(StorageLevel level = StorageLevel::kMemory) const {
+    dataset_->set_storage_level(level);
+    return *this;
+  }
+  Rdd cache() const { return persist(); }
+
+  /// Frees the stored elements.
+  Rdd unpersist() const {
+    dataset_->set_storage_level(StorageLevel::kNone);
+    if (const auto engine = dataset_->engine()) engine->release_dataset(dataset_->id());
+    return *this;
+  }
+
+  std::uint32_t num_partitions() const { return dataset_->num_partitions(); }
+  /// Unique within the context.
+  DatasetId id() const { return dataset_->id(); }
+  std::string name() const { return dataset_->name(); }
+  Rdd set_name(std::string name) const {
+    dataset_->set_name(std::move(name));
+    return *this;
+  }
+
+  const std::shared_ptr<internal::Dataset<T>>& dataset() const { return dataset_; }
+
+  /// A narrow operator made of a pipe (see pipes.h): what the row-wise operators above are.
+  template <class Pipe>
+  Rdd<typename Pipe::Out> pipe(const char* operation, Pipe pipe,
+                               std::optional<internal::Partitioner> partitioner = {}) const {
+    return Rdd<typename Pipe::Out>(std::make_shared<internal::PipeDataset<T, Pipe>>(
+        dataset_, operation, std::move(pipe), partitioner));
+  }
+
+ private:
+  std::shared_ptr<Engine> alive_engine() const {
+    auto engine = dataset_->engine();
+    if (engine == nullptr) {
+      throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
+    }
+    return engine;
+  }
+
+  template <class Aggregator>
+  auto combine(const char* operation, Aggregator aggregator, std::uint32_t partitions) const {
+    using Out = std::pair<owned_t<Key>, typename Aggregator::Combined>;
+    if (partitions == 0) {
+      partitions = dataset_->partitioner() ? dataset_->partitioner()->partitions
+                                           : alive_engine()->default_parallelism();
+    }
+    const internal::Partitioner partitioner{partitions};
+    if (dataset_->partitioner() == partitioner) {
+      return pipe(operation, internal::CombinePipe<Key, Value, Aggregator>{std::move(aggregator)},
+                  partitioner);
+    }
+    return Rdd<Out>(std::make_shared<internal::ShuffledDataset<Key, Value, Aggregator>>(
+        dataset_, operation, partitioner, std::move(aggregator)));
+  }
+
+  template <class Action>
+  auto run(Action action, bool has_effects = false) const {
+    return internal::run_action(dataset_, std::move(action), internal::all_partitions(*dataset_),
+                                has_effects);
+  }
+
+  std::shared_ptr<internal::Dataset<T>> dataset_;
+};
+
+}  // namespace weir

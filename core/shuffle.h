@@ -1,0 +1,149 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "weir/core/pipes.h"
+
+/// The hash shuffle. A map task aggregates what it can, deals its records to the reducers' pieces
+/// by the high bits of the key's hash and keeps the pieces; a reduce task reads its piece of every
+/// map output in map-partition order, so that its result is a function of the input alone. A record
+/// is written as (hash, key, value): the hash is computed once in a record's life.
+namespace weir::internal {
+
+/// The output of a map stage.
+template <class K, class V, class Aggregator>
+class ShuffleWriter final : public StageOutput {
+ public:
+  using In = std::pair<K, V>;
+
+  ShuffleWriter(Partitioner partitioner, Aggregator aggregator)
+      : partitioner_(partitioner), aggregator_(std::move(aggregator)) {}
+  explicit ShuffleWriter(StageReader& in) : parent_(in.parent<In>()) {
+    in.bytes() & partitioner_.partitions;
+    aggregator_ = read_function<Aggregator>(in.bytes());
+  }
+
+  static std::shared_ptr<StageNode> load(StageReader& in) {
+    return std::make_shared<ShuffleWriter>(in);
+  }
+  CodeId code() const override {
+    (void)Registered<ShuffleWriter>::value;
+    return code_id(&ShuffleWriter::load);
+  }
+  void write(SlimWriter& out) const override {
+    out & partitioner_.partitions;
+    write_function(out, aggregator_);
+  }
+
+  Done run(TaskRun& run, std::uint32_t partition) const override {
+    std::vector<SlimWriter> pieces(partitioner_.partitions);
+    const auto input = parent_->open(run, partition);
+    if constexpr (Aggregator::kCombinesEarly) {
+      auto table = aggregate(*input, aggregator_, run.hash_seed());
+      for (std::size_t i = 0; i < table.size(); ++i) {
+        const auto& [key, value] = table.entries()[i];
+        deal(pieces, table.hashes()[i], key, value);
+      }
+    } else {
+      for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
+        for (const In& element : chunk) {
+          deal(pieces, key_hash(element.first, run.hash_seed()), element.first, element.second);
+        }
+      }
+    }
+    return keep_map_output(run, partition, pieces);
+  }
+
+ private:
+  template <class Key, class Value>
+  void deal(std::vector<SlimWriter>& pieces, std::uint64_t hash, const Key& key,
+            const Value& value) const {
+    SlimWriter& piece = pieces[partitioner_.partition_of(hash)];
+    piece.put(hash);
+    piece & key & value;
+  }
+
+  const std::shared_ptr<const Dataset<In>> parent_;  // loaded stages only
+  Partitioner partitioner_;
+  Aggregator aggregator_;
+};
+
+/// The reduce side: partition r holds the combined values of the keys that hash to r.
+template <class K, class V, class Aggregator>
+class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggregator::Combined>>,
+                              public ShuffleSource {
+ public:
+  using Combined = typename Aggregator::Combined;
+  using Out = std::pair<owned_t<K>, Combined>;
+  /// What crosses the shuffle: combined values, or single ones where nothing is combined early.
+  using Crossing = std::conditional_t<Aggregator::kCombinesEarly, Combined, owned_t<V>>;
+
+  ShuffledDataset(std::shared_ptr<Dataset<std::pair<K, V>>> parent, const char* operation,
+                  Partitioner partitioner, Aggregator aggregator)
+      : Dataset<Out>(parent->engine(), operation, partitioner.partitions, {}, partitioner),
+        map_parent_(std::move(parent)),
+        aggregator_(std::move(aggregator)) {}
+  ~ShuffledDataset() override {
+    if (const auto engine = this->engine()) release_map_outputs(*engine, this->id());
+  }
+  explicit ShuffledDataset(StageReader& in) : aggregator_(read_function<Aggregator>(in.bytes())) {}
+
+  static std::shared_ptr<StageNode> load(StageReader& in) {
+    return std::make_shared<ShuffledDataset>(in);
+  }
+  CodeId code() const override {
+    (void)Registered<ShuffledDataset>::value;
+    return code_id(&ShuffledDataset::load);
+  }
+  void write(SlimWriter& out) const override { write_function(out, aggregator_); }
+
+  const ShuffleSource* shuffle() const override { return this; }
+  const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
+  std::uint32_t num_reducers() const override { return this->num_partitions(); }
+  std::shared_ptr<const StageNode> map_output_node() const override {
+    return std::make_shared<ShuffleWriter<K, V, Aggregator>>(*this->partitioner(), aggregator_);
+  }
+
+ protected:
+  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
+    AggregationTable<owned_t<K>, Combined> table;
+    run.read_segments(run.input(this->node_index(), partition), [&](const Bytes& bytes) {
+      std::size_t records = 0;
+      for (SlimReader reader(bytes.view()); !reader.at_end(); ++records) {
+        const auto hash = reader.get<std::uint64_t>();
+        decoded_t<owned_t<K>> key{};
+        Crossing value{};
+        reader & key & value;
+        absorb(table, hash, std::move(key), std::move(value));
+      }
+      run.count_records(records);
+    });
+    return std::make_unique<TableStream<owned_t<K>, Combined>>(std::move(table));
+  }
+
+ private:
+  template <class Key>
+  void absorb(AggregationTable<owned_t<K>, Combined>& table, std::uint64_t hash, Key&& key,
+              Crossing&& value) const {
+    const auto [entry, is_new] = table.find_or_insert(hash, std::forward<Key>(key), [&] {
+      if constexpr (Aggregator::kCombinesEarly) {
+        return std::move(value);
+      } else {
+        return aggregator_.create(std::move(value));
+      }
+    });
+    if (is_new) return;
+    if constexpr (Aggregator::kCombinesEarly) {
+      aggregator_.merge_combined(entry->second, std::move(value));
+    } else {
+      aggregator_.merge_value(entry->second, std::move(value));
+    }
+  }
+
+  const std::shared_ptr<DatasetBase> map_parent_;  // in the driver only
+  const Aggregator aggregator_;
+};
+
+}  // namespace weir::internal

@@ -1,0 +1,165 @@
+#include "weir/core/stage.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "weir/core/error.h"
+#include "weir/core/hash.h"
+
+namespace weir {
+
+// A serialized stage: node count, then each node after its parents, the output last. A node is its
+// code, the indices of its parents and its own bytes. Nothing in it changes from batch to batch.
+
+namespace internal {
+namespace {
+
+void write_node(SlimWriter& out, const StageNode& node, const std::vector<std::uint32_t>& parents) {
+  out & node.code() & parents;
+  SlimWriter own;
+  node.write(own);
+  out & own.view();
+}
+
+/// Serializes one stage and remembers where each dataset ended up in it.
+class StageBuilder {
+ public:
+  StageBuilder(const std::shared_ptr<DatasetBase>& root, const StageNode& output) {
+    const std::uint32_t at = add(*root);
+    write_node(nodes_, output, {at});
+    SlimWriter all;
+    all.put(static_cast<std::uint32_t>(index_.size() + 1));
+    all.put_bytes(nodes_.view().data(), nodes_.size());
+    auto program = std::make_shared<StageProgram>();
+    program->bytes = all.take();
+    program->hash = hash_bytes(program->bytes.view());
+    plan_.program = std::move(program);
+  }
+
+  StagePlan take() { return std::move(plan_); }
+  std::uint32_t index_of(const DatasetBase& dataset) const { return index_.at(&dataset); }
+  /// The shuffles that the stage reads, each once.
+  const std::vector<DatasetBase*>& shuffles() const { return shuffles_; }
+
+  void add_task(const std::shared_ptr<DatasetBase>& root, std::uint32_t partition) {
+    std::vector<LeafNeed> needs;
+    collect(*root, partition, std::nullopt, needs);
+    plan_.partitions.push_back(partition);
+    plan_.needs.push_back(std::move(needs));
+  }
+
+ private:
+  std::uint32_t add(DatasetBase& dataset) {
+    if (const auto known = index_.find(&dataset); known != index_.end()) return known->second;
+    std::vector<std::uint32_t> parents;
+    for (const auto& parent : dataset.parents()) parents.push_back(add(*parent));
+    const auto at = static_cast<std::uint32_t>(index_.size());
+    index_.emplace(&dataset, at);
+    write_node(nodes_, dataset, parents);
+    if (dataset.shuffle() != nullptr) shuffles_.push_back(&dataset);
+    if (dataset.storage_level() != StorageLevel::kNone) plan_.cached.push_back({at, dataset.id()});
+    return at;
+  }
+
+  void collect(DatasetBase& dataset, std::uint32_t partition,
+               std::optional<std::pair<DatasetId, std::uint32_t>> behind,
+               std::vector<LeafNeed>& needs) const {
+    if (!behind && dataset.storage_level() != StorageLevel::kNone) {
+      behind.emplace(dataset.id(), partition);
+    }
+    if (!dataset.is_source() && dataset.shuffle() == nullptr) {
+      dataset.visit_dependencies(partition, [&](std::uint32_t i, std::uint32_t q) {
+        collect(*dataset.parents()[i], q, behind, needs);
+      });
+      return;
+    }
+    LeafNeed need;
+    need.input.node = index_of(dataset);
+    need.input.partition = partition;
+    const auto same = std::find_if(needs.begin(), needs.end(), [&](const LeafNeed& other) {
+      return other.input.node == need.input.node && other.input.partition == partition;
+    });
+    if (same != needs.end()) {  // reached twice: spared only if both ways are behind one block
+      if (same->behind != behind) same->behind.reset();
+      return;
+    }
+    need.behind = behind;
+    if (dataset.shuffle() != nullptr) {
+      need.input.is_shuffle = true;
+      need.input.shuffle = dataset.id();
+    } else {
+      dataset.describe_input(partition, need.input);
+    }
+    needs.push_back(std::move(need));
+  }
+
+  StagePlan plan_;
+  SlimWriter nodes_;
+  std::unordered_map<const DatasetBase*, std::uint32_t> index_;
+  std::vector<DatasetBase*> shuffles_;
+};
+
+/// Adds the map stage that feeds `reader`, and before it those that feed that stage.
+void add_map_stages(JobPlan& plan, DatasetBase& reader) {
+  const auto planned = [&](const StagePlan& stage) { return stage.writes == reader.id(); };
+  if (std::any_of(plan.stages.begin(), plan.stages.end(), planned)) return;
+  const std::shared_ptr<DatasetBase>& root = reader.shuffle()->map_parent();
+  StageBuilder builder(root, *reader.shuffle()->map_output_node());
+  for (DatasetBase* shuffle : builder.shuffles()) add_map_stages(plan, *shuffle);
+  for (std::uint32_t p = 0; p < root->num_partitions(); ++p) builder.add_task(root, p);
+  StagePlan stage = builder.take();
+  stage.name = reader.operation();
+  stage.writes = reader.id();
+  plan.stages.push_back(std::move(stage));
+}
+
+}  // namespace
+
+JobPlan plan_job(const std::shared_ptr<DatasetBase>& root, const StageOutput& action,
+                 bool has_effects, const std::vector<std::uint32_t>& partitions) {
+  JobPlan plan;
+  plan.keep.push_back(root);
+  StageBuilder builder(root, action);
+  for (DatasetBase* shuffle : builder.shuffles()) add_map_stages(plan, *shuffle);
+  for (const std::uint32_t p : partitions) builder.add_task(root, p);
+  StagePlan stage = builder.take();
+  stage.name = root->operation();
+  stage.has_effects = has_effects;
+  plan.stages.push_back(std::move(stage));
+  return plan;
+}
+
+}  // namespace internal
+
+LoadedStage::LoadedStage(std::string_view program) {
+  SlimReader in(program);
+  const auto count = in.get<std::uint32_t>();
+  if (count == 0 || count > program.size()) {
+    throw Error(ErrorCode::kCorrupt, "a serialized stage has no nodes");
+  }
+  for (std::uint32_t i = 0; i < count; ++i) {
+    CodeId code;
+    std::vector<std::uint32_t> parents;
+    std::string_view own;
+    in & code & parents & own;
+    for (const std::uint32_t parent : parents) {
+      if (parent >= i) throw Error(ErrorCode::kCorrupt, "a stage's node comes before its parent");
+    }
+    SlimReader own_in(own);
+    StageReader reader(nodes_, std::move(parents), own_in);
+    auto node = internal::find_loader(code)(reader);
+    own_in.expect_end();
+    node->set_node_index(i);
+    nodes_.push_back(std::move(node));
+  }
+  in.expect_end();
+  output_ = std::dynamic_pointer_cast<const internal::StageOutput>(nodes_.back());
+  if (output_ == nullptr) throw Error(ErrorCode::kCorrupt, "a stage does not end in an output");
+}
+
+void StageReader::throw_bad_parent(std::size_t i) {
+  throw Error(ErrorCode::kCorrupt,
+              "a stage's node has no parent " + std::to_string(i) + " of the type it reads");
+}
+
+}  // namespace weir

@@ -1,0 +1,246 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "weir/core/bytes.h"
+#include "weir/core/time.h"
+
+/// What the driver's scheduler and whoever runs tasks say to each other: plain data, no user types.
+namespace weir {
+
+using DatasetId = std::uint64_t;
+using ShuffleId = std::uint64_t;  ///< the id of the dataset that reads the shuffle
+using JobId = std::uint64_t;
+using AttemptId = std::uint64_t;  ///< one try of one task; never used twice by a driver
+using StageHash = std::uint64_t;  ///< XXH3 of a serialized stage
+
+/// One start of one worker: `slot` is the place in the cluster, `incarnation` counts its starts
+/// over the whole driver's life and is never used twice. The local runner is {0, 0}.
+struct WorkerId {
+  std::uint32_t slot = 0;
+  std::uint32_t incarnation = 0;
+
+  auto operator<=>(const WorkerId&) const = default;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & slot & incarnation;
+  }
+};
+
+std::string to_string(WorkerId worker);
+
+/// The data of one map task for one reducer: where it is, or the bytes themselves when small.
+struct Segment {
+  std::uint32_t map_partition = 0;
+  WorkerId worker;
+  std::uint64_t size = 0;  ///< bytes; 0: nothing to fetch
+  std::uint64_t hash = 0;  ///< XXH3 of the bytes
+  std::optional<Bytes> inline_data;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & map_partition & worker & size & hash & inline_data;
+  }
+};
+
+/// A block of a stored dataset that lives in this process: the local runner's short way.
+class Block;
+
+/// What a leaf of the stage (a source or a shuffle read) needs to produce one of its partitions.
+struct LeafInput {
+  std::uint32_t node = 0;              ///< index of the leaf in the stage
+  std::uint32_t partition = 0;         ///< of the leaf, not of the task
+  Bytes bytes;                         ///< a source's description of the partition, or its data
+  std::shared_ptr<const Block> block;  ///< set instead of `bytes` where the process is the same
+  bool is_shuffle = false;
+  ShuffleId shuffle = 0;
+  std::vector<Segment> segments;  ///< in map-partition order
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    if constexpr (Archive::is_saving::value) encode_block();
+    ar & node & partition & bytes & is_shuffle & shuffle & segments;
+  }
+
+ private:
+  /// Sets `bytes` from `block`, to leave the process.
+  void encode_block();
+};
+
+/// A persisted dataset inside the stage: which stored blocks the node at `node` reads and writes.
+struct CacheSlot {
+  std::uint32_t node = 0;
+  DatasetId dataset = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & node & dataset;
+  }
+};
+
+/// A serialized stage: the chain of nodes from its inputs to its output. Byte-identical from batch
+/// to batch, so it is sent once per worker and named by its hash afterwards.
+struct StageProgram {
+  StageHash hash = 0;
+  Bytes bytes;
+};
+
+/// One attempt of one task, complete: whoever holds it can run it.
+struct TaskSpec {
+  AttemptId attempt = 0;
+  JobId job = 0;
+  std::uint32_t stage = 0;  ///< index in the job, for events and messages
+  std::uint32_t partition = 0;
+  std::uint32_t attempt_number = 1;  ///< 1 for the first try of this task
+  std::shared_ptr<const StageProgram> program;
+  std::vector<LeafInput> inputs;
+  std::vector<CacheSlot> cached;
+  bool inputs_withheld = false;  ///< inputs behind cached blocks were left out; see `NeedInputs`
+  std::optional<ShuffleId> writes_shuffle;  ///< a map task: its output is kept under this id
+  std::uint64_t hash_seed = 0;
+  std::uint64_t batch = 0;  ///< sequence number of the batch, 0 outside streaming
+  Time batch_time{};
+  std::vector<WorkerId> preferred;  ///< workers that hold its data, best first; may be empty
+};
+
+/// What a map task announces.
+struct MapOutput {
+  WorkerId worker;
+  std::vector<Segment> segments;  ///< one per reducer; `map_partition` and `worker` filled in
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & worker & segments;
+  }
+};
+
+/// A block of a persisted dataset that the task left in its worker's store.
+struct StoredBlock {
+  DatasetId dataset = 0;
+  std::uint32_t partition = 0;
+  std::uint64_t bytes = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & dataset & partition & bytes;
+  }
+};
+
+struct TaskMetrics {
+  std::uint64_t records_read = 0;  ///< elements produced by the leaves
+  std::uint64_t bytes_fetched = 0;
+  Duration run_time{};
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & records_read & bytes_fetched & run_time;
+  }
+};
+
+/// How an attempt ended. Everything a scheduler branches on is here; nothing is an exception.
+struct Done {
+  Bytes result;                     ///< of a result task; empty for a map task
+  std::optional<MapOutput> output;  ///< of a map task
+  std::vector<StoredBlock> stored;
+  TaskMetrics metrics;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & result & output & stored & metrics;
+  }
+};
+/// Map outputs could not be had from the worker that announced them.
+struct FetchFailed {
+  ShuffleId shuffle = 0;
+  WorkerId worker;
+  std::vector<std::uint32_t> map_partitions;
+  std::string message;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & shuffle & worker & map_partitions & message;
+  }
+};
+/// A cached block was not there and the inputs to compute it had been withheld: send them.
+struct NeedInputs {
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+/// User code threw, or the task cannot work. Counts as a failed attempt.
+struct Failed {
+  std::string message;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & message;
+  }
+};
+/// The worker is gone, by no proven fault of the task's (`blame` false: killed, frozen, cut off) or
+/// probably by the task's (`blame` true: crashed on a signal, exited, or made no progress).
+struct WorkerLost {
+  WorkerId worker;
+  bool blame = false;
+  std::string message;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & worker & blame & message;
+  }
+};
+struct Cancelled {
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+
+using TaskOutcome = std::variant<Done, FetchFailed, NeedInputs, Failed, WorkerLost, Cancelled>;
+
+/// Runs tasks: on threads of this process, on worker processes, or in a simulation.
+///
+/// Threads: a runner owns the *decision thread* on which the scheduler lives. `post` may be called
+/// from any thread; everything else, and every call of the observer, happens on the decision
+/// thread.
+class TaskRunner {
+ public:
+  class Observer {
+   public:
+    virtual ~Observer() = default;
+    /// Exactly once per launched attempt that was not cancelled; at most once per cancelled one.
+    virtual void on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) = 0;
+    virtual void on_worker_added(WorkerId worker, std::uint32_t slots) = 0;
+    /// Its map outputs and stored blocks are gone. Outcomes of its running attempts follow.
+    virtual void on_worker_lost(WorkerId worker, const std::string& reason) = 0;
+    /// A result was refused because its worker had been declared lost or its attempt given up.
+    virtual void on_result_refused(WorkerId worker, AttemptId attempt) = 0;
+    /// No work can ever run again (no worker could be started, say); fails every job.
+    virtual void on_failure(const std::string& reason) = 0;
+  };
+
+  virtual ~TaskRunner() = default;
+
+  /// Starts the decision thread and the workers; returns when tasks can be launched. Throws Error.
+  virtual void start(Observer& observer) = 0;
+  /// Ends tasks, workers and the decision thread; idempotent. Called from outside the decision
+  /// thread.
+  virtual void stop() = 0;
+  /// Runs `event` on the decision thread, in the order of the calls. After `stop` it does nothing.
+  virtual void post(std::function<void()> event) = 0;
+
+  virtual void launch(TaskSpec task) = 0;
+  virtual void cancel(AttemptId attempt) = 0;
+  /// Frees the map outputs of a shuffle / the stored blocks of a dataset, everywhere.
+  virtual void release_shuffle(ShuffleId shuffle) = 0;
+  virtual void release_dataset(DatasetId dataset) = 0;
+
+  /// Tasks that can run at once when all workers are there. Any thread.
+  virtual std::uint32_t total_slots() const = 0;
+};
+
+}  // namespace weir

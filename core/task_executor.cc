@@ -1,0 +1,73 @@
+#include "weir/core/task_executor.h"
+
+#include <utility>
+
+#include "weir/core/error.h"
+#include "weir/core/hash.h"
+#include "weir/core/stage.h"
+#include "weir/core/task_run.h"
+
+namespace weir {
+
+TaskExecutor::TaskExecutor(Options options, SegmentFetcher* fetcher)
+    : options_(options), fetcher_(fetcher) {}
+
+TaskExecutor::~TaskExecutor() = default;
+
+bool TaskExecutor::knows_stage(StageHash hash) const {
+  const std::scoped_lock lock(mutex_);
+  return stages_.count(hash) != 0;
+}
+
+void TaskExecutor::add_stage(const StageProgram& program) { stage(program); }
+
+std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& program) {
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto known = stages_.find(program.hash);
+    if (known != stages_.end()) {
+      known->second.last_use = ++uses_;
+      return known->second.stage;
+    }
+  }
+  if (hash_bytes(program.bytes.view()) != program.hash) {
+    throw Error(ErrorCode::kCorrupt, "a stage's bytes do not match its hash");
+  }
+  auto loaded = std::make_shared<const LoadedStage>(program.bytes.view());
+
+  const std::scoped_lock lock(mutex_);
+  const auto [at, inserted] = stages_.try_emplace(program.hash);
+  if (inserted) {
+    at->second = {loaded, program.bytes.size(), 0};
+    stage_bytes_ += program.bytes.size();
+  }
+  at->second.last_use = ++uses_;
+  while (stage_bytes_ > options_.stage_cache_bytes && stages_.size() > 1) {
+    auto oldest = stages_.begin();
+    for (auto i = stages_.begin(); i != stages_.end(); ++i) {
+      if (i->second.last_use < oldest->second.last_use) oldest = i;
+    }
+    stage_bytes_ -= oldest->second.bytes;
+    stages_.erase(oldest);
+  }
+  return loaded;
+}
+
+TaskOutcome TaskExecutor::run(const TaskSpec& task, Progress& progress) {
+  const SteadyTime start = Clock::system().steady_now();
+  try {
+    const auto loaded = stage(*task.program);
+    internal::TaskRun run(task, options_, blocks_, fetcher_, progress);
+    Done done = loaded->run(run, task.partition);
+    done.stored = run.take_stored();
+    done.metrics = run.metrics();
+    done.metrics.run_time = Clock::system().steady_now() - start;
+    return done;
+  } catch (internal::TaskSignal& signal) {
+    return std::move(signal.outcome);
+  } catch (...) {
+    return Failed{describe_current_exception()};
+  }
+}
+
+}  // namespace weir

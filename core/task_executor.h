@@ -1,0 +1,83 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "weir/core/block_store.h"
+#include "weir/core/task.h"
+
+namespace weir {
+
+class LoadedStage;
+
+/// Gets the segments of map outputs that are not in this process. One per runner; thread-safe.
+class SegmentFetcher {
+ public:
+  virtual ~SegmentFetcher() = default;
+
+  /// The bytes of every segment, in the given order, each as soon as it and its predecessors are
+  /// there: `consume` is called once per segment on the calling thread. Returns a failure instead
+  /// when a worker does not deliver. `segments` have sizes above 0, no inline data, and are not
+  /// local.
+  virtual std::optional<FetchFailed> fetch(
+      ShuffleId shuffle, std::uint32_t reduce_partition,
+      const std::vector<const Segment*>& segments,
+      const std::function<void(const Segment&, Bytes)>& consume,
+      const std::atomic<bool>& cancelled) = 0;
+};
+
+/// Runs tasks on the calling thread: what the threads of a local runner and the slots of a worker
+/// process share. Keeps loaded stages (bounded) and stores blocks and map outputs. Thread-safe.
+class TaskExecutor {
+ public:
+  struct Options {
+    WorkerId self;
+    std::uint64_t inline_limit = 8 * 1024;  ///< map output bytes per reducer sent inline; 0: none
+    std::size_t stage_cache_bytes = 16u << 20;  ///< serialized size of the loaded stages kept
+  };
+
+  /// `fetcher` may be null where every segment is local; it must outlive the executor.
+  TaskExecutor(Options options, SegmentFetcher* fetcher);
+  ~TaskExecutor();
+
+  /// Whether the stage is loaded, so that a task may name it without its bytes.
+  bool knows_stage(StageHash hash) const;
+  /// Loads a stage from its bytes; throws Error(kCorrupt) if they do not hash to `hash` or name
+  /// code that is not in this binary.
+  void add_stage(const StageProgram& program);
+
+  /// What a running task shows to others. Written by the task's thread, read by any.
+  struct Progress {
+    std::atomic<std::uint64_t> records{0};
+    std::atomic<bool> cancelled{false};
+  };
+
+  /// Runs one attempt to its end. `task.program->bytes` may be empty if the stage is known. User
+  /// exceptions become `Failed`. Never throws.
+  TaskOutcome run(const TaskSpec& task, Progress& progress);
+
+  BlockStore& blocks() { return blocks_; }
+
+ private:
+  std::shared_ptr<const LoadedStage> stage(const StageProgram& program);
+
+  const Options options_;
+  SegmentFetcher* const fetcher_;
+  BlockStore blocks_;
+
+  mutable std::mutex mutex_;  // guards the stages
+  struct Entry {
+    std::shared_ptr<const LoadedStage> stage;
+    std::size_t bytes = 0;
+    std::uint64_t last_use = 0;
+  };
+  std::unordered_map<StageHash, Entry> stages_;
+  std::size_t stage_bytes_ = 0;
+  std::uint64_t uses_ = 0;
+};
+
+}  // namespace weir

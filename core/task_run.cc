@@ -1,0 +1,112 @@
+#include "weir/core/task_run.h"
+
+#include <utility>
+
+#include "weir/core/error.h"
+
+namespace weir {
+namespace {
+
+thread_local const TaskContext* current_task = nullptr;
+
+}  // namespace
+
+const TaskContext& TaskContext::current() {
+  if (current_task == nullptr) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "TaskContext::current() was called outside a task; only functions that run in "
+                "workers have one");
+  }
+  return *current_task;
+}
+
+namespace internal {
+
+TaskRun::TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
+                 SegmentFetcher* fetcher, TaskExecutor::Progress& progress)
+    : TaskContext(task, progress),
+      task_(task),
+      options_(options),
+      blocks_(blocks),
+      fetcher_(fetcher),
+      progress_(progress),
+      outer_(std::exchange(current_task, this)) {}
+
+TaskRun::~TaskRun() { current_task = outer_; }
+
+const LeafInput& TaskRun::input(std::uint32_t node, std::uint32_t partition) const {
+  for (const LeafInput& input : task_.inputs) {
+    if (input.node == node && input.partition == partition) return input;
+  }
+  if (task_.inputs_withheld) throw TaskSignal{NeedInputs{}};
+  throw Error(ErrorCode::kInternal, "the task was sent without the input of one of its leaves");
+}
+
+DatasetId TaskRun::cached_as(std::uint32_t node) const {
+  for (const CacheSlot& slot : task_.cached) {
+    if (slot.node == node) return slot.dataset;
+  }
+  return 0;
+}
+
+void TaskRun::read_segments(const LeafInput& input,
+                            const std::function<void(const Bytes&)>& consume) {
+  const auto here = [&](const Segment& segment) {
+    return segment.inline_data.has_value() || segment.worker == options_.self;
+  };
+  // Runs of segments that are here are read in place; runs that are elsewhere are fetched together,
+  // so that later ones travel while earlier ones are consumed.
+  const auto& segments = input.segments;
+  for (std::size_t i = 0; i < segments.size();) {
+    if (progress_.cancelled.load(std::memory_order_relaxed)) throw TaskSignal{Cancelled{}};
+    if (segments[i].size == 0) {
+      ++i;
+    } else if (here(segments[i])) {
+      const Segment& segment = segments[i++];
+      if (segment.inline_data) {
+        consume(*segment.inline_data);
+        continue;
+      }
+      const auto piece = blocks_.map_output(input.shuffle, segment.map_partition, input.partition);
+      if (!piece) {
+        throw TaskSignal{FetchFailed{input.shuffle,
+                                     segment.worker,
+                                     {segment.map_partition},
+                                     "the map output is not in the worker's own store"}};
+      }
+      consume(*piece);
+    } else {
+      std::vector<const Segment*> remote;
+      for (; i < segments.size() && !here(segments[i]); ++i) {
+        if (segments[i].size != 0) remote.push_back(&segments[i]);
+      }
+      if (fetcher_ == nullptr) {
+        throw TaskSignal{FetchFailed{input.shuffle,
+                                     remote[0]->worker,
+                                     {remote[0]->map_partition},
+                                     "the map output is in another process"}};
+      }
+      auto failure = fetcher_->fetch(
+          input.shuffle, input.partition, remote,
+          [&](const Segment& segment, const Bytes& bytes) {
+            bytes_fetched_ += segment.size;
+            consume(bytes);
+          },
+          progress_.cancelled);
+      if (progress_.cancelled.load(std::memory_order_relaxed)) throw TaskSignal{Cancelled{}};
+      if (failure) throw TaskSignal{std::move(*failure)};
+    }
+  }
+}
+
+void TaskRun::count_records(std::size_t records) {
+  progress_.records.fetch_add(records, std::memory_order_relaxed);
+  if (progress_.cancelled.load(std::memory_order_relaxed)) throw TaskSignal{Cancelled{}};
+}
+
+TaskMetrics TaskRun::metrics() const {
+  return {progress_.records.load(std::memory_order_relaxed), bytes_fetched_, {}};
+}
+
+}  // namespace internal
+}  // namespace weir

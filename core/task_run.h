@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "weir/core/task_executor.h"
+
+namespace weir {
+
+/// What user code on a worker may ask about the task it runs in.
+class TaskContext {
+ public:
+  /// The task of the calling thread; throws Error(kInvalidArgument) outside a task.
+  static const TaskContext& current();
+
+  std::uint64_t batch() const { return task_->batch; }  ///< sequence number, 0 outside streaming
+  Time batch_time() const { return task_->batch_time; }
+  std::uint32_t partition() const { return task_->partition; }
+  std::uint32_t attempt() const { return task_->attempt_number; }  ///< 1 for the first try
+  /// Whether the result is no longer wanted; long-running functions should return soon.
+  bool cancelled() const { return progress_->cancelled.load(std::memory_order_relaxed); }
+
+ protected:
+  TaskContext(const TaskSpec& task, const TaskExecutor::Progress& progress)
+      : task_(&task), progress_(&progress) {}
+  ~TaskContext() = default;
+
+ private:
+  const TaskSpec* task_;
+  const TaskExecutor::Progress* progress_;
+};
+
+namespace internal {
+
+/// Ends an attempt from deep inside a stage with an outcome that is not the user's fault.
+struct TaskSignal {
+  TaskOutcome outcome;
+};
+
+/// One attempt while it runs: gives the nodes of a loaded stage their inputs, stored blocks and
+/// counters. Used by the task's thread only.
+class TaskRun final : public TaskContext {
+ public:
+  TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
+          SegmentFetcher* fetcher, TaskExecutor::Progress& progress);
+  ~TaskRun();
+  TaskRun(const TaskRun&) = delete;
+  TaskRun& operator=(const TaskRun&) = delete;
+
+  const TaskSpec& task() const { return task_; }
+  BlockStore& blocks() { return blocks_; }
+  std::uint64_t hash_seed() const { return task_.hash_seed; }
+  const TaskExecutor::Options& options() const { return options_; }
+
+  /// The input of a leaf; signals `NeedInputs` if it was withheld.
+  const LeafInput& input(std::uint32_t node, std::uint32_t partition) const;
+  /// The dataset that the node's blocks are stored under, 0 if it is not persisted in this task.
+  DatasetId cached_as(std::uint32_t node) const;
+  /// The map outputs of a shuffle leaf, in map-partition order. Signals `FetchFailed`.
+  void read_segments(const LeafInput& input, const std::function<void(const Bytes&)>& consume);
+
+  /// Leaves call it for every chunk they produce; signals `Cancelled`.
+  void count_records(std::size_t records);
+  void note_stored(StoredBlock block) { stored_.push_back(block); }
+  std::vector<StoredBlock> take_stored() { return std::move(stored_); }
+  TaskMetrics metrics() const;
+
+ private:
+  const TaskSpec& task_;
+  const TaskExecutor::Options& options_;
+  BlockStore& blocks_;
+  SegmentFetcher* const fetcher_;
+  TaskExecutor::Progress& progress_;
+  const TaskContext* const outer_;
+  std::vector<StoredBlock> stored_;
+  std::uint64_t bytes_fetched_ = 0;
+};
+
+}  // namespace internal
+}  // namespace weir

@@ -1,0 +1,332 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "weir/core/context.h"
+#include "weir/core/function.h"
+#include "weir/core/owned.h"
+#include "weir/core/rdd.h"
+#include "weir/dstream/dstream_node.h"
+#include "weir/dstream/print.h"
+#include "weir/dstream/stream_graph.h"
+
+namespace weir {
+
+/// A stream as a sequence of RDDs, one for each of its due times: a cheap handle on a node of its
+/// streaming context's graph.
+///
+/// Functions given to `transform`, `transform_with` and `foreach_rdd` run in the driver, on the
+/// thread that runs batches, and may capture anything; they must be copyable. All others run in
+/// workers and must be shippable (function.h). Operators build the graph only; after `start` they
+/// throw Error(kInvalidArgument). Several threads must not build one graph at a time.
+template <class T>
+class DStream {
+ public:
+  using value_type = T;
+
+  explicit DStream(std::shared_ptr<internal::TypedStreamNode<T>> node) : node_(std::move(node)) {}
+
+  // --- each element ---
+
+  template <class F>
+  auto map(F f) const;
+  /// All elements of the ranges that `f` returns.
+  template <class F>
+  auto flat_map(F f) const;
+  template <class F>
+  DStream<T> filter(F keep) const;
+  /// `f` takes the range of a partition's elements and returns a range.
+  template <class F>
+  auto map_partitions(F f) const;
+  /// Each partition as one vector.
+  auto glom() const;
+
+  // --- each batch ---
+
+  /// The stream of the RDDs that `f(rdd)` or `f(rdd, time)` returns.
+  template <class F>
+  auto transform(F f) const;
+  /// The same of two streams: `f(rdd, other)` or `f(rdd, other, time)`.
+  template <class U, class F>
+  auto transform_with(const DStream<U>& other, F f) const;
+  /// Elements of both; they must have the same slide.
+  DStream<T> union_with(const DStream<T>& other) const;
+  /// The number of elements: one element per batch, 0 for an empty one.
+  DStream<std::int64_t> count() const;
+  /// All elements reduced to one per batch, none for an empty one. Shuffles.
+  template <class F>
+  DStream<owned_t<T>> reduce(F f) const;
+  /// Distinct elements with their number. Shuffles as `reduce_by_key`.
+  auto count_by_value(std::uint32_t partitions = 0) const;
+
+  /// Every `slide`, all elements of the last `length`:
+  ///
+  ///     length 3, slide 2, at batches     1   2   3   4   5   6
+  ///                                    (---2]  |---4---|
+  ///                                                |---6---|
+  ///
+  /// that is (t - length, t] at time t; the first windows have what there is. Both must be
+  /// multiples of this stream's slide, which is also the default for `slide`. Persists this stream
+  /// in memory.
+  DStream<owned_t<T>> window(Duration length) const { return window(length, node_->slide()); }
+  DStream<owned_t<T>> window(Duration length, Duration slide) const;
+
+  // --- pairs ---
+
+  template <class F>
+  auto map_values(F f) const;
+  /// Values of equal keys in a batch reduced to one. Shuffles to `partitions`, or the context's
+  /// default parallelism.
+  template <class F>
+  auto reduce_by_key(F f, std::uint32_t partitions = 0) const;
+  /// All values of a key in a batch as a vector. Shuffles.
+  auto group_by_key(std::uint32_t partitions = 0) const;
+
+  // --- control ---
+
+  /// Keeps the RDDs' elements from their first use until no window needs them any more.
+  DStream<T> persist(StorageLevel level = StorageLevel::kMemory) const {
+    node_->persist(level);
+    return *this;
+  }
+  DStream<T> cache() const { return persist(); }
+
+  // --- output operations ---
+
+  /// Calls `f(rdd)` or `f(rdd, time)` for each batch; RDD actions in it do the work. An exception
+  /// ends the stream.
+  template <class F>
+  void foreach_rdd(F f) const {
+    add_output("foreach_rdd", std::move(f));
+  }
+  /// Writes the first `n` elements of each batch to standard output (print.h), and "..." if there
+  /// are more.
+  void print(std::size_t n = 10) const;
+
+  const std::shared_ptr<internal::TypedStreamNode<T>>& node() const { return node_; }
+
+ private:
+  template <class F>
+  auto per_batch(const char* operation, F f) const;
+  template <class F>
+  void add_output(const char* name, F f) const;
+
+  std::shared_ptr<internal::TypedStreamNode<T>> node_;
+};
+
+namespace internal {
+
+template <class R>
+inline constexpr bool is_rdd = false;
+template <class T>
+inline constexpr bool is_rdd<Rdd<T>> = true;
+
+/// `f(rdds...)` or `f(rdds..., time)`, whichever there is.
+template <class F, class... Rdds>
+decltype(auto) call_per_batch(F& f, Time time, const Rdds&... rdds) {
+  if constexpr (std::is_invocable_v<F&, const Rdds&..., Time>) {
+    return f(rdds..., time);
+  } else {
+    static_assert(std::is_invocable_v<F&, const Rdds&...>,
+                  "the function must take the batch's RDDs, and may take a weir::Time after them");
+    return f(rdds...);
+  }
+}
+
+/// Every operator's node: `make(time)` gives the RDD.
+template <class Make>
+auto computed_stream(const char* operation, Duration slide,
+                     std::vector<std::shared_ptr<StreamNode>> parents, Duration reach, Make make) {
+  using Result = std::decay_t<std::invoke_result_t<Make&, Time>>;
+  static_assert(is_rdd<Result>, "the function must return an Rdd");
+  using T = typename Result::value_type;
+  auto graph = parents.front()->graph();
+  return DStream<T>(std::make_shared<ComputedStreamNode<T>>(
+      std::move(graph), operation, slide, std::move(parents), reach, std::move(make)));
+}
+
+}  // namespace internal
+
+template <class T>
+template <class F>
+auto DStream<T>::per_batch(const char* operation, F f) const {
+  return internal::computed_stream(operation, node_->slide(), {node_}, Duration::zero(),
+                                   [parent = node_, f = std::move(f)](Time time) mutable {
+                                     return internal::call_per_batch(f, time,
+                                                                     *parent->rdd_at(time));
+                                   });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::transform(F f) const {
+  return per_batch("transform", std::move(f));
+}
+
+template <class T>
+template <class U, class F>
+auto DStream<T>::transform_with(const DStream<U>& other, F f) const {
+  internal::require_combinable("transform_with", {node_, other.node()});
+  return internal::computed_stream(
+      "transform_with", node_->slide(), {node_, other.node()}, Duration::zero(),
+      [left = node_, right = other.node(), f = std::move(f)](Time time) mutable {
+        return internal::call_per_batch(f, time, *left->rdd_at(time), *right->rdd_at(time));
+      });
+}
+
+template <class T>
+DStream<T> DStream<T>::union_with(const DStream<T>& other) const {
+  internal::require_combinable("union_with", {node_, other.node()});
+  return transform_with(other, [](const Rdd<T>& a, const Rdd<T>& b) { return a.union_with(b); });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::map(F f) const {
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("map", [f](const Rdd<T>& rdd) { return rdd.map(f); });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::flat_map(F f) const {
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("flat_map", [f](const Rdd<T>& rdd) { return rdd.flat_map(f); });
+}
+
+template <class T>
+template <class F>
+DStream<T> DStream<T>::filter(F keep) const {
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("filter", [keep](const Rdd<T>& rdd) { return rdd.filter(keep); });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::map_partitions(F f) const {
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("map_partitions", [f](const Rdd<T>& rdd) { return rdd.map_partitions(f); });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::map_values(F f) const {
+  WEIR_REQUIRE_PAIRS(T);
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("map_values", [f](const Rdd<T>& rdd) { return rdd.map_values(f); });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::reduce_by_key(F f, std::uint32_t partitions) const {
+  WEIR_REQUIRE_PAIRS(T);
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("reduce_by_key",
+                   [f, partitions](const Rdd<T>& rdd) { return rdd.reduce_by_key(f, partitions); });
+}
+
+template <class T>
+auto DStream<T>::group_by_key(std::uint32_t partitions) const {
+  WEIR_REQUIRE_PAIRS(T);
+  return per_batch("group_by_key",
+                   [partitions](const Rdd<T>& rdd) { return rdd.group_by_key(partitions); });
+}
+
+template <class T>
+auto DStream<T>::glom() const {
+  return map_partitions([](auto elements) {
+    std::vector<owned_t<T>> partition;
+    for (const T& element : elements) partition.push_back(to_owned(element));
+    std::vector<std::vector<owned_t<T>>> one;
+    one.push_back(std::move(partition));
+    return one;
+  });
+}
+
+template <class T>
+template <class F>
+DStream<owned_t<T>> DStream<T>::reduce(F f) const {
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("reduce", [f](const Rdd<T>& rdd) {
+    return rdd.map([](const T& element) { return std::pair<char, T>(0, element); })
+        .reduce_by_key(f, 1)
+        .map([](const std::pair<char, owned_t<T>>& all) { return all.second; });
+  });
+}
+
+template <class T>
+DStream<std::int64_t> DStream<T>::count() const {
+  using Part = std::pair<char, std::int64_t>;
+  Context& context = node_->graph()->context();
+  return per_batch("count", [&context](const Rdd<T>& rdd) {
+    // One zero more, so that there is always a sum.
+    return rdd
+        .map_partitions([](auto elements) {
+          std::int64_t size = 0;
+          for ([[maybe_unused]] const T& element : elements) ++size;
+          return std::vector<Part>{{0, size}};
+        })
+        .union_with(context.parallelize(std::vector<Part>{{0, 0}}, 1))
+        .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 1)
+        .map([](const Part& all) { return all.second; });
+  });
+}
+
+template <class T>
+auto DStream<T>::count_by_value(std::uint32_t partitions) const {
+  return per_batch("count_by_value", [partitions](const Rdd<T>& rdd) {
+    return rdd.map([](const T& element) { return std::pair<T, std::int64_t>(element, 1); })
+        .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, partitions);
+  });
+}
+
+template <class T>
+DStream<owned_t<T>> DStream<T>::window(Duration length, Duration slide) const {
+  if constexpr (!is_owned<T>) {
+    return map([](const T& element) { return to_owned(element); }).window(length, slide);
+  } else {
+    Context& context = node_->graph()->context();
+    const Duration step = node_->slide();
+    internal::require_window(length, slide, *node_);
+    if (node_->storage_level() == StorageLevel::kNone) persist();
+    return internal::computed_stream(
+        "window", slide, {node_}, length, [parent = node_, &context, length, step](Time time) {
+          std::vector<Rdd<T>> rdds;
+          for (Time at = time - length + step; at <= time; at += step) {
+            if (auto rdd = parent->rdd_at(at)) rdds.push_back(*std::move(rdd));
+          }
+          if (rdds.empty()) return context.template empty_rdd<T>();
+          return context.union_of(std::move(rdds));
+        });
+  }
+}
+
+template <class T>
+template <class F>
+void DStream<T>::add_output(const char* name, F f) const {
+  node_->graph()->add_output({name, node_, [stream = node_, f = std::move(f)](Time time) mutable {
+                                internal::call_per_batch(f, time, *stream->rdd_at(time));
+                              }});
+}
+
+template <class T>
+void DStream<T>::print(std::size_t n) const {
+  add_output("print", [n](const Rdd<T>& rdd, Time time) {
+    const auto elements = rdd.take(n + 1);
+    std::vector<std::string> shown;
+    for (std::size_t i = 0; i < elements.size() && i < n; ++i) {
+      shown.push_back(printed(static_cast<const owned_t<T>&>(elements[i])));
+    }
+    internal::print_batch(time, shown, elements.size() > n);
+  });
+}
+
+}  // namespace weir

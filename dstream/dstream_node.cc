@@ -1,0 +1,68 @@
+#include "weir/dstream/dstream_node.h"
+
+#include <algorithm>
+
+#include "weir/core/error.h"
+#include "weir/dstream/stream_graph.h"
+
+namespace weir::internal {
+
+StreamNode::StreamNode(std::shared_ptr<StreamGraph> graph, const char* operation, Duration slide,
+                       std::vector<std::shared_ptr<StreamNode>> parents, Duration reach)
+    : graph_(graph),
+      operation_(operation),
+      slide_(slide),
+      parents_(std::move(parents)),
+      reach_(reach) {
+  graph->require_not_started(operation);
+  remember(slide);
+}
+
+std::shared_ptr<StreamGraph> StreamNode::graph() const {
+  auto graph = graph_.lock();
+  if (graph == nullptr) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        std::string(operation_) + ": the stream's StreamingContext does not exist any more");
+  }
+  return graph;
+}
+
+void StreamNode::persist(StorageLevel level) {
+  graph()->require_not_started("persist");
+  level_ = level;
+}
+
+void StreamNode::remember(Duration at_least) {
+  if (at_least <= remembered_) return;
+  remembered_ = at_least;
+  for (const auto& parent : parents_) parent->remember(remembered_ + reach_);
+}
+
+void require_combinable(const char* operation,
+                        const std::vector<std::shared_ptr<StreamNode>>& streams) {
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::kInvalidArgument, std::string(operation) + ": " + why);
+  };
+  if (streams.empty()) refuse("there are no streams to combine");
+  const StreamNode& first = *streams.front();
+  for (const auto& stream : streams) {
+    if (stream->graph() != first.graph()) {
+      refuse("the streams belong to different streaming contexts");
+    }
+    if (stream->slide() != first.slide()) {
+      const auto [a, b] = in_one_unit(first.slide(), stream->slide());
+      refuse("the streams have different slide intervals, " + a + " and " + b);
+    }
+  }
+}
+
+void require_window(Duration length, Duration slide, const StreamNode& stream) {
+  const char* unit = stream.slide() == stream.graph()->batch_interval()
+                         ? "the batch interval"
+                         : "the slide interval of its parent stream";
+  require_multiple("window length", length, unit, stream.slide());
+  require_multiple("window slide", slide, unit, stream.slide());
+}
+
+}  // namespace weir::internal

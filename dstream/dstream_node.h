@@ -1,0 +1,126 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/rdd.h"
+#include "weir/core/time.h"
+
+/// The graph behind `DStream<T>`.
+///
+/// A stream is a contract of three things: how often it has an RDD (its slide), the streams it is
+/// computed from, and how its RDD at a time is made from theirs. There are two kinds: input streams
+/// (stream_input.h), whose RDDs are cut at the tick, and computed streams, all of one class.
+namespace weir::internal {
+
+class StreamGraph;
+
+/// The untyped half. Changed by the user's thread until the graph starts, afterwards used by the
+/// thread that runs batches only.
+class StreamNode {
+ public:
+  StreamNode(const StreamNode&) = delete;
+  StreamNode& operator=(const StreamNode&) = delete;
+  virtual ~StreamNode() = default;
+
+  const char* operation() const { return operation_; }
+  Duration slide() const { return slide_; }
+  const std::vector<std::shared_ptr<StreamNode>>& parents() const { return parents_; }
+  /// Throws Error(kInvalidArgument) if the streaming context is gone.
+  std::shared_ptr<StreamGraph> graph() const;
+
+  /// Every slide after zero time.
+  bool due(Time time) const {
+    return time > zero_time_ && (time - zero_time_) % slide_ == Duration::zero();
+  }
+
+  void persist(StorageLevel level);
+  StorageLevel storage_level() const { return level_; }
+
+  /// Keeps RDDs at least this long, and the parents' long enough to compute them.
+  void remember(Duration at_least);
+  Duration remembered() const { return remembered_; }
+
+  /// Fixes the grid. Called by the graph's start, inputs first.
+  void start(Time zero_time) { zero_time_ = zero_time; }
+  /// Drops RDDs that nothing can ask for when batches up to `time` are done.
+  virtual void forget(Time time) = 0;
+
+ protected:
+  /// `reach`: how far before its own time it asks its parents for RDDs.
+  StreamNode(std::shared_ptr<StreamGraph> graph, const char* operation, Duration slide,
+             std::vector<std::shared_ptr<StreamNode>> parents, Duration reach);
+
+ private:
+  const std::weak_ptr<StreamGraph> graph_;  // weak: user functions in the graph may hold handles
+  const char* const operation_;
+  const Duration slide_;
+  const std::vector<std::shared_ptr<StreamNode>> parents_;
+  const Duration reach_;
+  Duration remembered_{};
+  StorageLevel level_ = StorageLevel::kNone;
+  Time zero_time_{};
+};
+
+/// The typed half: an RDD for each due time, made once and kept until it is forgotten.
+template <class T>
+class TypedStreamNode : public StreamNode {
+ public:
+  /// Nothing when it is not due.
+  std::optional<Rdd<T>> rdd_at(Time time) {
+    if (!due(time)) return std::nullopt;
+    const auto found = rdds_.find(time);
+    if (found != rdds_.end()) return found->second;
+    Rdd<T> rdd = compute(time);
+    if (storage_level() != StorageLevel::kNone) rdd.persist(storage_level());
+    rdds_.emplace(time, rdd);
+    return rdd;
+  }
+
+  void forget(Time time) override {
+    const auto end = rdds_.upper_bound(time - remembered());
+    for (auto at = rdds_.begin(); at != end; ++at) {
+      if (storage_level() != StorageLevel::kNone) at->second.unpersist();
+    }
+    rdds_.erase(rdds_.begin(), end);
+  }
+
+ protected:
+  using StreamNode::StreamNode;
+
+  virtual Rdd<T> compute(Time time) = 0;
+
+ private:
+  std::map<Time, Rdd<T>> rdds_;
+};
+
+/// A stream whose RDDs a function in the driver makes of its parents'.
+template <class T>
+class ComputedStreamNode final : public TypedStreamNode<T> {
+ public:
+  ComputedStreamNode(std::shared_ptr<StreamGraph> graph, const char* operation, Duration slide,
+                     std::vector<std::shared_ptr<StreamNode>> parents, Duration reach,
+                     std::function<Rdd<T>(Time)> make)
+      : TypedStreamNode<T>(std::move(graph), operation, slide, std::move(parents), reach),
+        make_(std::move(make)) {}
+
+ protected:
+  Rdd<T> compute(Time time) override { return make_(time); }
+
+ private:
+  const std::function<Rdd<T>(Time)> make_;
+};
+
+/// Throws Error(kInvalidArgument) unless there are streams, of one context, that are due together.
+void require_combinable(const char* operation,
+                        const std::vector<std::shared_ptr<StreamNode>>& streams);
+
+/// Throws Error(kInvalidArgument) unless both are positive multiples of the stream's slide.
+void require_window(Duration length, Duration slide, const StreamNode& stream);
+
+}  // namespace weir::internal

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/context.h"
+#include "weir/core/source_rdd.h"
+#include "weir/dstream/dstream.h"
+#include "weir/dstream/source.h"
+#include "weir/dstream/stream_input.h"
+
+namespace weir::internal {
+
+/// Cuts a replayable source into ranges: each batch owns [end of the last one, latest).
+template <Source S>
+class SourceInput final : public StreamInput {
+ public:
+  using Position = source_position_t<S>;
+  using Partition = source_partition_t<S>;
+  using T = typename ReaderDataset<SourceReader<S>, Partition>::T;
+
+  SourceInput(const std::shared_ptr<StreamGraph>& graph, std::string name, S source)
+      : node_(
+            std::make_shared<InputStreamNode<T>>(graph, "source_stream", graph->batch_interval())),
+        engine_(graph->context().engine()),
+        name_(std::move(name)),
+        limit_{.interval = graph->batch_interval()},
+        source_(std::move(source)) {}
+
+  const std::string& name() const override { return name_; }
+  std::shared_ptr<StreamNode> stream() const override { return node_; }
+  DStream<T> dstream() const { return DStream<T>(node_); }
+
+  void start() override { position_ = source_.initial(); }
+
+  BatchInput cut(const Batch& batch) override {
+    Position end = source_.latest(position_, limit_);
+    auto planned = source_.plan(position_, end);
+    std::vector<Partition> partitions(std::ranges::begin(planned), std::ranges::end(planned));
+    BatchInput input{name_, encode(position_), encode(end), count(partitions)};
+    node_->deliver(batch.time, read_partitions(engine_, SourceReader<S>{source_},
+                                               std::move(partitions), "source_stream"));
+    position_ = std::move(end);
+    unreleased_.emplace_back(batch.time, position_);
+    return input;
+  }
+
+  void release(Time time) override {
+    const Time forgotten = time - node_->remembered();
+    if (unreleased_.empty() || unreleased_.front().first > forgotten) return;
+    Position end;
+    while (!unreleased_.empty() && unreleased_.front().first <= forgotten) {
+      end = std::move(unreleased_.front().second);
+      unreleased_.pop_front();
+    }
+    source_.released(end);
+  }
+
+  void stop() override {
+    if constexpr (requires { source_.stop(); }) source_.stop();
+  }
+
+ private:
+  std::optional<std::uint64_t> count(const std::vector<Partition>& partitions) const {
+    if constexpr (requires(const Partition& partition) { source_.records(partition); }) {
+      std::uint64_t total = 0;
+      for (const Partition& partition : partitions) total += source_.records(partition);
+      return total;
+    } else {
+      return std::nullopt;
+    }
+  }
+
+  const std::shared_ptr<InputStreamNode<T>> node_;
+  const std::shared_ptr<Engine> engine_;
+  const std::string name_;
+  const SourceLimit limit_;
+  S source_;
+  Position position_{};                               // where the next batch begins
+  std::deque<std::pair<Time, Position>> unreleased_;  // end of each batch that may be read again
+};
+
+}  // namespace weir::internal

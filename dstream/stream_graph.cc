@@ -1,0 +1,124 @@
+#include "weir/dstream/stream_graph.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "weir/core/error.h"
+#include "weir/dstream/stream_input.h"
+
+namespace weir::internal {
+namespace {
+
+void collect(const std::shared_ptr<StreamNode>& node, std::unordered_set<StreamNode*>& seen,
+             std::vector<std::shared_ptr<StreamNode>>& nodes) {
+  if (!seen.insert(node.get()).second) return;
+  for (const auto& parent : node->parents()) collect(parent, seen, nodes);
+  nodes.push_back(node);
+}
+
+std::string exact(Duration duration, Duration unit) {
+  if (unit == std::chrono::seconds(1)) return std::to_string(duration / unit) + "s";
+  if (unit == std::chrono::milliseconds(1)) return std::to_string(duration / unit) + "ms";
+  return std::to_string(duration.count()) + "us";
+}
+
+void require_positive(const std::string& what, Duration value) {
+  if (value > Duration::zero()) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              what + " must be positive, got " + std::to_string(value.count()) + "us");
+}
+
+}  // namespace
+
+StreamGraph::StreamGraph(Context& context, Duration batch_interval)
+    : context_(context), batch_interval_(batch_interval) {
+  require_positive("batch interval", batch_interval);
+}
+
+StreamGraph::~StreamGraph() = default;
+
+void StreamGraph::add_input(std::shared_ptr<StreamInput> input) {
+  const std::scoped_lock lock(mutex_);
+  inputs_.push_back(std::move(input));
+}
+
+void StreamGraph::add_output(OutputOperation output) {
+  require_not_started(output.name.c_str());
+  const std::scoped_lock lock(mutex_);
+  outputs_.push_back(std::move(output));
+}
+
+void StreamGraph::remember(Duration duration) {
+  require_not_started("remember");
+  require_multiple("remember duration", duration, "the batch interval", batch_interval_);
+  const std::scoped_lock lock(mutex_);
+  remember_ = std::max(remember_, duration);
+}
+
+void StreamGraph::require_not_started(const char* operation) const {
+  const std::scoped_lock lock(mutex_);
+  if (!started_) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              std::string(operation) +
+                  ": adding inputs, transformations or output operations after "
+                  "starting a streaming context is not supported");
+}
+
+void StreamGraph::validate() const {
+  const std::scoped_lock lock(mutex_);
+  if (outputs_.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "No output operations registered, so nothing to execute; call print or foreach_rdd "
+                "on a stream before start");
+  }
+}
+
+void StreamGraph::start(Time zero_time) {
+  validate();
+  const std::scoped_lock lock(mutex_);
+  started_ = true;
+  std::unordered_set<StreamNode*> seen;
+  for (const auto& input : inputs_) collect(input->stream(), seen, nodes_);
+  for (const auto& output : outputs_) collect(output.stream, seen, nodes_);
+  for (const auto& node : nodes_) {
+    node->remember(remember_);
+    node->start(zero_time);
+  }
+}
+
+void StreamGraph::forget(Time time) {
+  for (const auto& node : nodes_) node->forget(time);
+}
+
+void StreamGraph::clear() {
+  std::vector<std::shared_ptr<StreamInput>> inputs;
+  std::vector<OutputOperation> outputs;
+  std::vector<std::shared_ptr<StreamNode>> nodes;
+  {
+    const std::scoped_lock lock(mutex_);
+    started_ = true;
+    inputs.swap(inputs_);
+    outputs.swap(outputs_);
+    nodes.swap(nodes_);
+  }
+}
+
+std::pair<std::string, std::string> in_one_unit(Duration a, Duration b) {
+  for (const Duration unit : {Duration(1'000'000), Duration(1'000)}) {
+    if (a % unit == Duration::zero() && b % unit == Duration::zero()) {
+      return {exact(a, unit), exact(b, unit)};
+    }
+  }
+  return {exact(a, Duration(1)), exact(b, Duration(1))};
+}
+
+void require_multiple(const char* what, Duration value, const char* of, Duration unit) {
+  require_positive(what, value);
+  if (value % unit == Duration::zero()) return;
+  const auto [shown, shown_unit] = in_one_unit(value, unit);
+  throw Error(ErrorCode::kInvalidArgument,
+              std::string(what) + " " + shown + " is not a multiple of " + of + " " + shown_unit);
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "weir/core/time.h"
+#include "weir/dstream/batch.h"
+
+namespace weir {
+
+class Context;
+
+namespace internal {
+
+class StreamInput;
+class StreamNode;
+
+/// Something done with a stream's RDD at each of its due times: the reason why anything is
+/// computed.
+struct OutputOperation {
+  std::string name;
+  std::shared_ptr<StreamNode> stream;
+  std::function<void(Time)> run;
+};
+
+/// All streams of one streaming context: inputs in order of creation, outputs in order of
+/// registration. Grows on the user's threads until `start`, does not change afterwards.
+class StreamGraph {
+ public:
+  /// `context` must outlive the graph. Throws Error(kInvalidArgument) unless the interval is
+  /// positive.
+  StreamGraph(Context& context, Duration batch_interval);
+  ~StreamGraph();
+
+  Context& context() const { return context_; }
+  Duration batch_interval() const { return batch_interval_; }
+
+  void add_input(std::shared_ptr<StreamInput> input);
+  void add_output(OutputOperation output);
+  /// Every stream keeps its RDDs at least this long.
+  void remember(Duration duration);
+  /// Throws Error(kInvalidArgument) that names `operation`.
+  void require_not_started(const char* operation) const;
+
+  /// Throws Error(kInvalidArgument) unless it can be started.
+  void validate() const;
+  void start(Time zero_time);
+  /// Drops RDDs that no batch after `time` can need.
+  void forget(Time time);
+  /// Frees everything, user functions too. Nothing of it may be running.
+  void clear();
+
+  const std::vector<std::shared_ptr<StreamInput>>& inputs() const { return inputs_; }
+  const std::vector<OutputOperation>& outputs() const { return outputs_; }
+
+ private:
+  Context& context_;
+  const Duration batch_interval_;
+  mutable std::mutex mutex_;  // guards the members below until `started_`
+  bool started_ = false;
+  Duration remember_{};
+  std::vector<std::shared_ptr<StreamInput>> inputs_;
+  std::vector<OutputOperation> outputs_;
+  std::vector<std::shared_ptr<StreamNode>> nodes_;  // all that outputs need, and all inputs
+};
+
+/// "2500ms" and "1000ms": both in the coarsest unit that shows them exactly.
+std::pair<std::string, std::string> in_one_unit(Duration a, Duration b);
+/// Throws Error(kInvalidArgument), "window length 2500ms is not a multiple of the batch interval
+/// 1000ms", unless `value` is a positive multiple of `unit`.
+void require_multiple(const char* what, Duration value, const char* of, Duration unit);
+
+}  // namespace internal
+}  // namespace weir

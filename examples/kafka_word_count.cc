@@ -1,0 +1,156 @@
+// Counts the words of lines in a Kafka topic, per batch and over a sliding window, and shows the
+// most frequent ones:
+//
+//     kafka_word_count --brokers localhost:9092 --topic lines --weir.master=local-cluster[2,1]
+//
+// Ends on Ctrl-C, or by itself after --seconds, with a summary of its batches.
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <weir/connectors/kafka.h>
+#include <weir/weir.h>
+
+namespace {
+
+using Counts = std::vector<std::pair<std::string, std::int64_t>>;
+
+struct Arguments {
+  std::string brokers = "localhost:9092";
+  std::string topic = "lines";
+  std::string interval = "100ms";
+  std::string window = "10s";
+  std::string slide = "1s";
+  std::string from = "latest";
+  std::int64_t seconds = 0;
+  std::size_t top = 10;
+};
+
+/// What all batches took, for the summary at the end.
+class Summary final : public weir::StreamingListener {
+ public:
+  void on_batch_completed(const weir::BatchInfo& batch) override {
+    if (!batch.failure.empty() || !batch.processing_time()) return;
+    const std::scoped_lock lock(mutex_);
+    records_ += batch.num_records();
+    processing_.push_back(*batch.processing_time());
+    delay_.push_back(*batch.scheduling_delay());
+  }
+
+  void print() {
+    const std::scoped_lock lock(mutex_);
+    std::printf("\nbatches            %zu\n", processing_.size());
+    std::printf("records            %" PRIu64 "\n", records_);
+    if (processing_.empty()) return;
+    std::printf("processing time    p50 %.2f ms, p99 %.2f ms\n", percentile(processing_, 0.50),
+                percentile(processing_, 0.99));
+    std::printf("scheduling delay   p50 %.2f ms, p99 %.2f ms\n", percentile(delay_, 0.50),
+                percentile(delay_, 0.99));
+  }
+
+ private:
+  static double percentile(std::vector<weir::Duration>& values, double share) {
+    const auto at = values.begin() +
+                    static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), at, values.end());
+    return std::chrono::duration<double, std::milli>(*at).count();
+  }
+
+  std::mutex mutex_;
+  std::uint64_t records_ = 0;
+  std::vector<weir::Duration> processing_;
+  std::vector<weir::Duration> delay_;
+};
+
+/// The most frequent words, ties by name.
+void show(const char* what, weir::Time time, Counts counts, std::size_t top) {
+  std::int64_t words = 0;
+  for (const auto& [word, count] : counts) words += count;
+  const auto shown = std::min(top, counts.size());
+  std::partial_sort(counts.begin(), counts.begin() + static_cast<std::ptrdiff_t>(shown),
+                    counts.end(), [](const auto& a, const auto& b) {
+                      return std::pair(-a.second, a.first) < std::pair(-b.second, b.first);
+                    });
+  std::printf("%s  %-11s %9" PRId64 " words  %7zu distinct ", weir::to_string(time).c_str(), what,
+              words, counts.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    std::printf(" %s %" PRId64, counts[i].first.c_str(), counts[i].second);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("Counts words from Kafka. Weir's own settings: --weir.help");
+  app.add_option("--brokers", arguments.brokers, "bootstrap servers")->capture_default_str();
+  app.add_option("--topic", arguments.topic, "topic of text lines")->capture_default_str();
+  app.add_option("--interval", arguments.interval, "batch interval")->capture_default_str();
+  app.add_option("--window", arguments.window, "window length")->capture_default_str();
+  app.add_option("--slide", arguments.slide, "time between windows")->capture_default_str();
+  app.add_option("--from", arguments.from, "where to start: latest or earliest")
+      ->check(CLI::IsMember({"latest", "earliest"}))
+      ->capture_default_str();
+  app.add_option("--seconds", arguments.seconds, "end after this time; 0: run until stopped");
+  app.add_option("--top", arguments.top, "how many words to show")->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error) == 0 ? 0 : 2);
+  }
+  return arguments;
+}
+
+int count_words(int argc, char** argv) {
+  weir::Context context(argc, argv);  // serves tasks from here on when launched as a worker
+  const Arguments arguments = parse(argc, argv);
+  const weir::Duration interval = weir::parse_duration(arguments.interval, "--interval");
+  const weir::Duration slide = weir::parse_duration(arguments.slide, "--slide");
+
+  weir::StreamingContext stream(context, interval);
+  weir::kafka::Options options{.brokers = arguments.brokers, .topics = {arguments.topic}};
+  if (arguments.from == "earliest") options.starting = weir::kafka::StartingPosition::earliest();
+
+  const auto counts =
+      weir::kafka::direct_stream(stream, options)
+          .flat_map(
+              [](const weir::kafka::Record& record) { return weir::split(record.value, ' '); })
+          .map([](std::string_view word) { return std::pair(word, std::int64_t{1}); })
+          .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; });
+
+  counts.foreach_rdd([&, shown = weir::Time{}](const auto& rdd, weir::Time time) mutable {
+    const Counts batch = rdd.collect();
+    if (time < shown + slide) return;  // every batch is counted, one per slide is shown
+    shown = time;
+    show("batch", time, batch, arguments.top);
+  });
+  counts.window(weir::parse_duration(arguments.window, "--window"), slide)
+      .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; })
+      .foreach_rdd([&](const auto& rdd, weir::Time time) {
+        show(("last " + arguments.window).c_str(), time, rdd.collect(), arguments.top);
+      });
+
+  const auto summary = std::make_shared<Summary>();
+  stream.add_listener(summary);
+  stream.start();
+  if (arguments.seconds > 0) {
+    stream.await_termination_for(std::chrono::seconds(arguments.seconds));
+    stream.stop();
+  }
+  stream.await_termination();
+  summary->print();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return weir::run_main(count_words, argc, argv); }

@@ -1,0 +1,340 @@
+// Workers that die, freeze, hang and crash: real processes, compared with the fault-free answer.
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "weir/core/runner_registry.h"
+#include "weir/weir.h"
+
+#include "process_tools.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+using Pairs = std::vector<std::pair<int, std::int64_t>>;
+
+Config cluster(const std::string& master) { return Config().set("master", master); }
+
+template <class T>
+std::vector<T> sorted(std::vector<T> values) {
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+bool is_alive(pid_t pid) {
+  const std::string status = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const std::size_t state = status.rfind(") ");
+  return state != std::string::npos && status[state + 2] != 'Z';
+}
+
+TEST(ClusterFaults, WorkerKilledInATaskLosesNothing) {
+  Context context(cluster("local-cluster[2,1]"));
+  const auto doubled = context.parallelize({1, 2, 3, 4, 5, 6}, 3).map([](int x) {
+    if (x == 3 && TaskContext::current().attempt() == 1) kill(getpid(), SIGKILL);
+    return x * 2;
+  });
+  EXPECT_EQ(doubled.collect(), (std::vector<int>{2, 4, 6, 8, 10, 12}));
+  EXPECT_EQ(doubled.count(), 6);
+}
+
+TEST(ClusterFaults, EveryWorkerKilledAtOnceIsReplaced) {
+  Context context(cluster("local-cluster[2,1]"));
+  const auto sum = context.parallelize({1, 2, 3, 4}, 2)
+                       .map([](int x) {
+                         if (TaskContext::current().attempt() <= 2) kill(getpid(), SIGKILL);
+                         return x;
+                       })
+                       .reduce([](int a, int b) { return a + b; });
+  EXPECT_EQ(sum, 10);
+}
+
+TEST(ClusterFaults, CrashOfUserCodeFailsTheJobWithItsSignalAndTheContextLives) {
+  Context context(cluster("local-cluster[2,1]"));
+  const auto numbers = context.parallelize({1, 2, 3, 4}, 2);
+  try {
+    (void)numbers
+        .map([](int x) {
+          if (x == 4) raise(SIGSEGV);
+          return x;
+        })
+        .collect();
+    FAIL() << "the job succeeded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kJobFailed);
+    const std::string message = error.what();
+    EXPECT_NE(message.find("task 1 "), std::string::npos) << message;
+    EXPECT_TRUE(message.find("SIGSEGV") != std::string::npos ||
+                message.find("signal 11") != std::string::npos)
+        << message;
+  }
+  EXPECT_EQ(numbers.count(), 4);
+}
+
+TEST(ClusterFaults, ExitOfUserCodeFailsTheJobWithItsStatus) {
+  Context context(cluster("local-cluster[1,1]"));
+  const auto numbers = context.parallelize({1}, 1);
+  try {
+    (void)numbers
+        .map([](int x) {
+          _exit(17);
+          return x;
+        })
+        .collect();
+    FAIL() << "the job succeeded";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("17"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(numbers.count(), 1);
+}
+
+TEST(ClusterFaults, ExceptionOfUserCodeIsRetriedThenNamed) {
+  Context context(cluster("local-cluster[2,1]"));
+  const auto record = std::make_shared<EventRecord>();
+  context.add_listener(record);
+  try {
+    (void)context.parallelize({1, 2}, 2)
+        .map([](int x) {
+          if (x == 2) throw std::runtime_error("no such record");
+          return x;
+        })
+        .collect();
+    FAIL() << "the job succeeded";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("no such record"), std::string::npos) << error.what();
+  }
+  context.engine()->bus().flush();
+  const auto tasks = record->tasks();
+  EXPECT_EQ(std::count_if(tasks.begin(), tasks.end(),
+                          [](const TaskEnded& task) { return !task.failure.empty(); }),
+            4);
+}
+
+// A process that is stopped for 10 s: lost within 2 s, its task finished elsewhere, its late result
+// refused when it goes on.
+TEST(ClusterFaults, FrozenWorkerIsLostWithinTwoSecondsAndItsLateResultsAreRefused) {
+  const TempFolder folder;
+  Context context(cluster("local-cluster[2,1]"));
+  const auto record = std::make_shared<EventRecord>();
+  context.add_listener(record);
+
+  std::vector<int> result;
+  std::jthread job([&] {
+    result = context.parallelize({1, 2}, 2)
+                 .map(bind(folder.file("pid"), folder.file("go"),
+                           [](const std::string& pid, const std::string& go, int x) {
+                             if (x == 1 && TaskContext::current().attempt() == 1) {
+                               write_file(pid, std::to_string(getpid()));
+                               await_file(go);
+                             }
+                             return x * 10;
+                           }))
+                 .collect();
+  });
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(folder.file("pid")); }));
+  const pid_t frozen = std::stoi(read_file(folder.file("pid")));
+  ASSERT_EQ(kill(frozen, SIGSTOP), 0);
+  const auto stopped_at = std::chrono::steady_clock::now();
+  ASSERT_TRUE(eventually([&] { return !record->removed().empty(); }));
+  const auto lost_after = std::chrono::steady_clock::now() - stopped_at;
+  EXPECT_LT(lost_after, 2s) << "a frozen worker was noticed late";
+  job.join();
+  EXPECT_EQ(result, (std::vector<int>{10, 20}));
+
+  EXPECT_FALSE(eventually([&] { return !is_alive(frozen); },
+                          std::chrono::duration_cast<std::chrono::milliseconds>(
+                              stopped_at + 10s - std::chrono::steady_clock::now())));
+  write_file(folder.file("go"), "");
+  ASSERT_EQ(kill(frozen, SIGCONT), 0);
+  EXPECT_TRUE(eventually([&] { return !record->refused().empty(); }));
+  EXPECT_TRUE(eventually([&] { return !is_alive(frozen); }));
+  EXPECT_EQ(context.parallelize({1, 2, 3}, 2).count(), 3);
+}
+
+// Worker A announces its map outputs and is killed before anyone fetches them: exactly its map
+// partitions run again.
+TEST(ClusterFaults, LostMapOutputsAloneAreMadeAgain) {
+  const TempFolder folder;
+  Context context(cluster("local-cluster[2,1]").set("cluster.inline-bytes", "0"));
+  const auto record = std::make_shared<EventRecord>();
+  context.add_listener(record);
+
+  Pairs result;
+  std::jthread job([&] {
+    result = sorted(context.parallelize({0, 1, 2, 3}, 4)
+                        .map(bind(folder.file("pid"), folder.file("killed"),
+                                  [](const std::string& pid, const std::string& killed, int x) {
+                                    if (x == 0 && !std::filesystem::exists(killed)) {
+                                      write_file(pid, std::to_string(getpid()));
+                                    }
+                                    if (x == 3)
+                                      await_file(killed);  // the stage cannot end before the kill
+                                    return std::pair(x % 2, std::int64_t{1} << x);
+                                  }))
+                        .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 2)
+                        .collect());
+  });
+  const auto announced = [&](std::uint32_t partition) {
+    const auto tasks = record->tasks();
+    return std::any_of(tasks.begin(), tasks.end(), [&](const TaskEnded& task) {
+      return task.is_map && task.partition == partition && task.failure.empty();
+    });
+  };
+  ASSERT_TRUE(eventually([&] { return announced(0) && announced(1) && announced(2); }));
+  const auto before = record->tasks();
+  const WorkerId victim = std::find_if(before.begin(), before.end(), [](const TaskEnded& task) {
+                            return task.is_map && task.partition == 0;
+                          })->worker;
+  std::map<std::uint32_t, int> expected{{3, 1}};
+  for (const TaskEnded& task : before) expected[task.partition] = task.worker == victim ? 2 : 1;
+  ASSERT_EQ(kill(std::stoi(read_file(folder.file("pid"))), SIGKILL), 0);
+  ASSERT_TRUE(eventually([&] { return !record->removed().empty(); }));
+  write_file(folder.file("killed"), "");
+  job.join();
+
+  EXPECT_EQ(result, (Pairs{{0, 1 + 4}, {1, 2 + 8}}));
+  context.engine()->bus().flush();
+  std::map<std::uint32_t, int> runs;
+  for (const TaskEnded& task : record->tasks()) {
+    if (task.is_map && task.failure.empty()) ++runs[task.partition];
+  }
+  EXPECT_EQ(runs, expected);
+  EXPECT_EQ(expected[0], 2);
+}
+
+TEST(ClusterFaults, LargeMapOutputsCrossWorkersUnharmed) {
+  Context context(cluster("local-cluster[2,1]"));
+  const auto sizes =
+      sorted(context.parallelize({0, 1, 2, 3}, 4)
+                 .flat_map([](int x) {
+                   std::vector<std::pair<int, std::string>> values;
+                   for (int key = 0; key < 8; ++key) {
+                     values.emplace_back(key, std::string(200'000, static_cast<char>('a' + x)));
+                   }
+                   return values;
+                 })
+                 .group_by_key(3)
+                 .map([](const std::pair<int, std::vector<std::string>>& group) {
+                   std::string seen;
+                   for (const auto& value : group.second) {
+                     if (value == std::string(200'000, value[0])) seen += value[0];
+                   }
+                   return std::pair(group.first, seen);
+                 })
+                 .collect());
+  ASSERT_EQ(sizes.size(), 8U);
+  for (int key = 0; key < 8; ++key) {
+    EXPECT_EQ(sizes[static_cast<std::size_t>(key)], std::pair(key, std::string("abcd")));
+  }
+}
+
+TEST(ClusterFaults, HungTaskIsKilledAndRetried) {
+  Context context(cluster("local-cluster[2,1]").set("cluster.task-hang-timeout", "1s"));
+  const auto values = context.parallelize({1, 2}, 2).map([](int x) {
+    while (x == 2 && TaskContext::current().attempt() == 1) {
+    }
+    return x;
+  });
+  EXPECT_EQ(values.collect(), (std::vector<int>{1, 2}));
+}
+
+TEST(ClusterFaults, PersistedBlocksOfADeadWorkerAreComputedAgain) {
+  const TempFolder folder;
+  Context context(cluster("local-cluster[2,1]"));
+  const auto kept = context.parallelize({1, 2, 3, 4}, 2)
+                        .map([](int x) { return std::pair(x, std::int64_t{x}); })
+                        .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 2)
+                        .persist();
+  const auto before = sorted(kept.collect());
+  const auto pids = context.parallelize({0, 1}, 2).map([](int) { return getpid(); }).collect();
+  ASSERT_EQ(kill(pids[0], SIGKILL), 0);
+  EXPECT_EQ(sorted(kept.collect()), before);
+  EXPECT_EQ(sorted(kept.collect()), before);
+}
+
+TEST(ClusterFaults, StopLeavesNoProcess) {
+  std::vector<pid_t> pids;
+  {
+    Context context(cluster("local-cluster[3,1]"));
+    pids = context.parallelize({0, 1, 2}, 3).map([](int) { return getpid(); }).collect();
+  }
+  for (const pid_t pid : pids) EXPECT_FALSE(is_alive(pid));
+}
+
+TEST(ClusterFaults, WorkersNeverOutliveAKilledDriver) {
+  const TempFolder folder;
+  const pid_t driver = fork();
+  if (driver == 0) {
+    setenv("WEIR_TEST_DRIVER", folder.file("pids").c_str(), 1);
+    execl("/proc/self/exe", "driver", static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(folder.file("pids")); }));
+  std::istringstream pids(read_file(folder.file("pids")));
+  const std::vector<pid_t> workers{std::istream_iterator<pid_t>(pids), {}};
+  ASSERT_EQ(workers.size(), 2U);
+  for (const pid_t worker : workers) EXPECT_TRUE(is_alive(worker));
+  kill(driver, SIGKILL);
+  waitpid(driver, nullptr, 0);
+  for (const pid_t worker : workers) {
+    EXPECT_TRUE(eventually([&] { return !is_alive(worker); })) << worker;
+  }
+}
+
+TEST(ClusterFaults, WorkersThatCannotStartAreAnErrorThatSaysWhy) {
+  setenv("WEIR_TEST_BROKEN_WORKER", "1", 1);
+  try {
+    const Context context(cluster("local-cluster[2,1]"));
+    FAIL() << "the context started";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("77"), std::string::npos) << error.what();
+  }
+  unsetenv("WEIR_TEST_BROKEN_WORKER");
+}
+
+TEST(ClusterFaults, BadMasterIsRefusedWithTheForm) {
+  for (const char* master : {"local-cluster[0,1]", "local-cluster[2]", "local-cluster[a,b]"}) {
+    try {
+      const Context context(cluster(master));
+      FAIL() << master;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_NE(std::string(error.what()).find(master), std::string::npos) << error.what();
+    }
+  }
+}
+
+/// The program that WorkersNeverOutliveAKilledDriver kills.
+int serve_as_driver(const char* pid_file) {
+  Context context(cluster("local-cluster[2,1]"));
+  std::string pids;
+  for (const int pid : context.parallelize({0, 1}, 2).map([](int) { return getpid(); }).collect()) {
+    pids += std::to_string(pid) + "\n";
+  }
+  write_file(pid_file, pids);
+  pause();
+  return 0;
+}
+
+}  // namespace
+}  // namespace weir::test
+
+int main(int argc, char** argv) {
+  if (std::getenv("WEIR_TEST_BROKEN_WORKER") != nullptr &&
+      std::getenv("WEIR_WORKER_ROLE") != nullptr) {
+    _exit(77);
+  }
+  weir::internal::serve_if_worker();
+  if (const char* pid_file = std::getenv("WEIR_TEST_DRIVER")) {
+    return weir::test::serve_as_driver(pid_file);
+  }
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

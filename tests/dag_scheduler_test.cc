@@ -1,0 +1,720 @@
+#include "weir/core/dag_scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "weir/core/hash.h"
+
+namespace weir {
+namespace {
+
+using internal::JobPlan;
+using internal::LeafNeed;
+using internal::StagePlan;
+using Texts = std::vector<std::string>;
+
+constexpr WorkerId kA{0, 1};
+constexpr WorkerId kB{1, 2};
+
+LeafNeed reads(ShuffleId shuffle, std::uint32_t partition) {
+  LeafNeed need;
+  need.input.is_shuffle = true;
+  need.input.shuffle = shuffle;
+  need.input.partition = partition;
+  return need;
+}
+
+LeafNeed source(std::uint32_t partition) {
+  LeafNeed need;
+  need.input.partition = partition;
+  return need;
+}
+
+/// `tasks` tasks, each of which reads its partition of all the given shuffles, or a source.
+StagePlan stage(const std::string& name, std::uint32_t tasks, const std::vector<ShuffleId>& shuffles) {
+  StagePlan plan;
+  plan.name = name;
+  for (std::uint32_t p = 0; p < tasks; ++p) {
+    plan.partitions.push_back(p);
+    auto& needs = plan.needs.emplace_back();
+    if (shuffles.empty()) needs.push_back(source(p));
+    for (const ShuffleId shuffle : shuffles) needs.push_back(reads(shuffle, p));
+  }
+  return plan;
+}
+
+StagePlan map_stage(ShuffleId writes, std::uint32_t tasks, const std::vector<ShuffleId>& shuffles = {}) {
+  StagePlan plan = stage("map" + std::to_string(writes), tasks, shuffles);
+  plan.writes = writes;
+  return plan;
+}
+
+StagePlan result_stage(std::uint32_t tasks, const std::vector<ShuffleId>& shuffles = {}) {
+  return stage("result", tasks, shuffles);
+}
+
+JobPlan job(std::vector<StagePlan> stages) {
+  JobPlan plan;
+  plan.stages = std::move(stages);
+  return plan;
+}
+
+/// A map output for three reducers; its content is named by a text.
+Done map_done(WorkerId worker, std::uint32_t map_partition, const std::string& content,
+              bool is_inline = false) {
+  Done done;
+  done.output = MapOutput{worker, {}};
+  for (int reducer = 0; reducer < 3; ++reducer) {
+    Segment segment{map_partition, worker, content.size(), hash_bytes(content), {}};
+    if (is_inline) segment.inline_data = Bytes(content);
+    done.output->segments.push_back(segment);
+  }
+  return done;
+}
+
+Done result(const std::string& content) {
+  Done done;
+  done.result = Bytes(content);
+  return done;
+}
+
+/// Feeds the scheduler by hand and says what it wants, in words: "launch 1:0/2" is task 2 of stage 0 of
+/// job 1, "again" a stage whose outputs were lost.
+class Scheduling : public ::testing::Test {
+ protected:
+  struct TaskName {
+    JobId job = 0;
+    std::uint32_t stage = 0;
+    std::uint32_t partition = 0;
+    auto operator<=>(const TaskName&) const = default;
+  };
+
+  Texts submit(JobId id, JobPlan plan) { return read(scheduler_.submit(id, std::move(plan))); }
+  Texts cancel(JobId id, const std::string& reason) { return read(scheduler_.cancel(id, reason)); }
+  Texts lose(WorkerId worker) { return read(scheduler_.on_worker_lost(worker)); }
+
+  Texts end(TaskName task, WorkerId worker, TaskOutcome outcome) {
+    const AttemptId attempt = spec(task).attempt;
+    running_.erase(task);
+    return read(scheduler_.on_outcome(attempt, worker, std::move(outcome)));
+  }
+  Texts end_map(TaskName task, WorkerId worker) {
+    return end(task, worker, map_done(worker, task.partition, "m" + std::to_string(task.partition)));
+  }
+  Texts end_result(TaskName task) { return end(task, kA, result("r" + std::to_string(task.partition))); }
+  Texts fail(TaskName task, const std::string& message) { return end(task, kA, Failed{message}); }
+
+  const TaskSpec& spec(TaskName task) const { return running_.at(task); }
+  bool is_running(TaskName task) const { return running_.count(task) != 0; }
+  std::size_t num_running() const { return running_.size(); }
+
+  /// The workers from which the task was told to read its first input.
+  std::vector<WorkerId> sources(TaskName task) const {
+    std::vector<WorkerId> workers;
+    for (const Segment& segment : spec(task).inputs.at(0).segments) workers.push_back(segment.worker);
+    return workers;
+  }
+
+  Texts read(DagScheduler::Actions actions) {
+    Texts texts;
+    for (DagScheduler::Action& action : actions) {
+      std::visit([&](auto& each) { read(each, texts); }, action);
+    }
+    return texts;
+  }
+
+  DagScheduler scheduler_{{.max_failures = 4, .max_losses = 6, .max_fetch_failures = 5}};
+
+ private:
+  static std::string name(const TaskName& t) {
+    return std::to_string(t.job) + ":" + std::to_string(t.stage) + "/" + std::to_string(t.partition);
+  }
+
+  void read(DagScheduler::Launch& launch, Texts& texts) {
+    EXPECT_TRUE(attempts_.insert(launch.task.attempt).second) << "an attempt was named twice";
+    const TaskName task{launch.task.job, launch.task.stage, launch.task.partition};
+    EXPECT_EQ(running_.count(task), 0U) << name(task) << " runs twice";
+    texts.push_back("launch " + name(task));
+    running_[task] = std::move(launch.task);
+  }
+  void read(const DagScheduler::Cancel& cancel, Texts& texts) {
+    for (const auto& [task, spec] : running_) {
+      if (spec.attempt != cancel.attempt) continue;
+      texts.push_back("cancel " + name(task));
+      running_.erase(task);
+      return;
+    }
+    ADD_FAILURE() << "an attempt that does not run was cancelled";
+  }
+  void read(const DagScheduler::JobSucceeded& job, Texts& texts) {
+    std::string text = "job " + std::to_string(job.job) + " succeeded:";
+    for (const Bytes& part : job.results) text += " " + std::string(part.view());
+    texts.push_back(text);
+  }
+  void read(const DagScheduler::JobFailed& job, Texts& texts) {
+    texts.push_back("job " + std::to_string(job.job) + " failed");
+    last_failure_ = job;
+  }
+  void read(const StageSubmitted& stage, Texts& texts) {
+    texts.push_back("submitted " + std::to_string(stage.job) + ":" + std::to_string(stage.stage) +
+                    " of " + std::to_string(stage.tasks) + (stage.again ? " again" : ""));
+  }
+  void read(const StageCompleted& stage, Texts& texts) {
+    texts.push_back("completed " + std::to_string(stage.job) + ":" + std::to_string(stage.stage));
+  }
+  void read(const TaskEnded& task, Texts&) { ended_.push_back(task); }
+
+ protected:
+  DagScheduler::JobFailed last_failure_;
+  std::vector<TaskEnded> ended_;
+
+ private:
+  std::map<TaskName, TaskSpec> running_;
+  std::set<AttemptId> attempts_;
+};
+
+TEST_F(Scheduling, AJobWithoutShufflesIsOneStage) {
+  EXPECT_EQ(submit(1, job({result_stage(2)})),
+            (Texts{"submitted 1:0 of 2", "launch 1:0/0", "launch 1:0/1"}));
+  EXPECT_EQ(end_result({1, 0, 1}), Texts{});
+  EXPECT_EQ(end_result({1, 0, 0}), (Texts{"completed 1:0", "job 1 succeeded: r0 r1"}));
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+TEST_F(Scheduling, ReducersWaitForAllMapOutputs) {
+  EXPECT_EQ(submit(1, job({map_stage(9, 3), result_stage(2, {9})})),
+            (Texts{"submitted 1:0 of 3", "launch 1:0/0", "launch 1:0/1", "launch 1:0/2"}));
+  EXPECT_EQ(end_map({1, 0, 2}, kB), Texts{});
+  EXPECT_EQ(end_map({1, 0, 0}, kA), Texts{});
+  EXPECT_EQ(end_map({1, 0, 1}, kA),
+            (Texts{"completed 1:0", "submitted 1:1 of 2", "launch 1:1/0", "launch 1:1/1"}));
+  EXPECT_EQ(sources({1, 1, 0}), (std::vector<WorkerId>{kA, kA, kB}));  // in map-partition order
+  end_result({1, 1, 0});
+  EXPECT_EQ(end_result({1, 1, 1}), (Texts{"completed 1:1", "job 1 succeeded: r0 r1"}));
+}
+
+TEST_F(Scheduling, EachReducerGetsItsOwnSegmentOfEveryOutput) {
+  submit(1, job({map_stage(9, 1), result_stage(3, {9})}));
+  Done done = map_done(kA, 0, "x");
+  for (std::uint64_t r = 0; r < 3; ++r) done.output->segments[r].size = 100 + r;
+  end({1, 0, 0}, kA, done);
+  for (std::uint32_t r = 0; r < 3; ++r) {
+    EXPECT_EQ(spec({1, 1, r}).inputs[0].segments[0].size, 100U + r);
+  }
+}
+
+TEST_F(Scheduling, TasksCarryWhatTheirJobSays) {
+  JobPlan plan = job({map_stage(9, 1), result_stage(1, {9})});
+  plan.hash_seed = 77;
+  plan.batch = 5;
+  plan.batch_time = Time(std::chrono::seconds(3));
+  plan.stages[0].partitions = {4};  // a job may want some partitions only
+  plan.stages[0].program = std::make_shared<const StageProgram>(StageProgram{123, Bytes("p")});
+  plan.stages[0].cached = {{2, 8}};
+  submit(1, std::move(plan));
+  const TaskSpec& task = spec({1, 0, 4});
+  EXPECT_EQ(task.hash_seed, 77U);
+  EXPECT_EQ(task.batch, 5U);
+  EXPECT_EQ(task.batch_time, Time(std::chrono::seconds(3)));
+  EXPECT_EQ(task.program->hash, 123U);
+  EXPECT_EQ(task.cached.at(0).dataset, 8U);
+  EXPECT_EQ(task.writes_shuffle, ShuffleId{9});
+  EXPECT_EQ(task.attempt_number, 1U);
+}
+
+TEST_F(Scheduling, StagesRunInTheOrderOfTheirNeeds) {
+  // 1 and 2 feed 3; 3 and 1 feed the result.
+  submit(1, job({map_stage(1, 1), map_stage(2, 1), map_stage(3, 1, {1, 2}), result_stage(1, {3, 1})}));
+  EXPECT_EQ(num_running(), 2U);
+  end_map({1, 0, 0}, kA);
+  EXPECT_FALSE(is_running({1, 2, 0}));
+  EXPECT_EQ(end_map({1, 1, 0}, kA),
+            (Texts{"completed 1:1", "submitted 1:2 of 1", "launch 1:2/0"}));
+  EXPECT_EQ(end_map({1, 2, 0}, kA),
+            (Texts{"completed 1:2", "submitted 1:3 of 1", "launch 1:3/0"}));
+  EXPECT_EQ(end_result({1, 3, 0}), (Texts{"completed 1:3", "job 1 succeeded: r0"}));
+}
+
+TEST_F(Scheduling, StagesWhoseOutputsExistAreSkipped) {
+  submit(1, job({map_stage(1, 2), map_stage(2, 1, {1}), result_stage(1, {2})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kA);
+  end_map({1, 1, 0}, kA);
+  end_result({1, 2, 0});
+  EXPECT_EQ(submit(2, job({map_stage(1, 2), map_stage(2, 1, {1}), result_stage(1, {2})})),
+            (Texts{"submitted 2:2 of 1", "launch 2:2/0"}));
+}
+
+TEST_F(Scheduling, ReleasedOutputsAreMadeAgain) {
+  submit(1, job({map_stage(9, 1), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_result({1, 1, 0});
+  scheduler_.release_shuffle(9);
+  EXPECT_EQ(submit(2, job({map_stage(9, 1), result_stage(1, {9})})),
+            (Texts{"submitted 2:0 of 1", "launch 2:0/0"}));
+}
+
+TEST_F(Scheduling, ReleasingDuringAJobOnlyCostsTime) {
+  submit(1, job({map_stage(9, 2), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kA);
+  scheduler_.release_shuffle(9);
+  EXPECT_EQ(end_map({1, 0, 1}, kA), (Texts{"launch 1:0/0"}));
+  EXPECT_EQ(end_map({1, 0, 0}, kA), (Texts{"completed 1:0", "submitted 1:1 of 1", "launch 1:1/0"}));
+  scheduler_.release_shuffle(9);
+  EXPECT_EQ(end_result({1, 1, 0}), (Texts{"completed 1:1", "job 1 succeeded: r0"}));
+}
+
+TEST_F(Scheduling, ReleasingBeforeARetryMakesTheInputsAgain) {
+  submit(1, job({map_stage(9, 1), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kA);
+  scheduler_.release_shuffle(9);
+  EXPECT_EQ(fail({1, 1, 0}, "boom"), (Texts{"submitted 1:0 of 1 again", "launch 1:0/0"}));
+  EXPECT_EQ(end_map({1, 0, 0}, kA), (Texts{"completed 1:0", "launch 1:1/0"}));
+}
+
+TEST_F(Scheduling, TheFourthFailureFailsTheJob) {
+  submit(1, job({result_stage(2)}));
+  for (std::uint32_t attempt = 1; attempt <= 3; ++attempt) {
+    EXPECT_EQ(spec({1, 0, 1}).attempt_number, attempt);
+    EXPECT_EQ(fail({1, 0, 1}, "boom"), (Texts{"launch 1:0/1"}));
+  }
+  EXPECT_EQ(fail({1, 0, 1}, "boom"), (Texts{"cancel 1:0/0", "job 1 failed"}));
+  EXPECT_EQ(last_failure_.code, ErrorCode::kJobFailed);
+  EXPECT_EQ(last_failure_.message,
+            "task 1 of stage 0 (result) failed 4 times, the last time on worker 0.1: boom");
+  EXPECT_TRUE(scheduler_.is_idle());
+  ASSERT_EQ(ended_.size(), 4U);
+  EXPECT_EQ(ended_[3].failure, "boom");
+  EXPECT_EQ(ended_[3].attempt_number, 4U);
+}
+
+TEST_F(Scheduling, FailuresAreCountedPerTask) {
+  submit(1, job({result_stage(2)}));
+  for (int i = 0; i < 3; ++i) {
+    fail({1, 0, 0}, "boom");
+    fail({1, 0, 1}, "boom");
+  }
+  end_result({1, 0, 0});
+  EXPECT_EQ(end_result({1, 0, 1}), (Texts{"completed 1:0", "job 1 succeeded: r0 r1"}));
+}
+
+TEST_F(Scheduling, OneJobsFailureLeavesOthersAlone) {
+  submit(1, job({result_stage(1)}));
+  submit(2, job({result_stage(1)}));
+  for (int i = 0; i < 4; ++i) fail({1, 0, 0}, "boom");
+  EXPECT_EQ(end_result({2, 0, 0}), (Texts{"completed 2:0", "job 2 succeeded: r0"}));
+}
+
+TEST_F(Scheduling, CrashesCountAsFailures) {
+  submit(1, job({result_stage(1)}));
+  const WorkerLost crash{kA, true, "signal 11"};
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(end({1, 0, 0}, kA, crash), (Texts{"launch 1:0/0"}));
+  EXPECT_EQ(end({1, 0, 0}, kA, crash), (Texts{"job 1 failed"}));
+  EXPECT_NE(last_failure_.message.find("signal 11"), std::string::npos) << last_failure_.message;
+}
+
+TEST_F(Scheduling, LossesWithoutBlameAreForgivenUpToALimitOfTheirOwn) {
+  submit(1, job({result_stage(1)}));
+  const WorkerLost killed{kA, false, "killed"};
+  for (int i = 0; i < 3; ++i) fail({1, 0, 0}, "boom");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(end({1, 0, 0}, kA, killed), (Texts{"launch 1:0/0"}));
+  EXPECT_EQ(end({1, 0, 0}, kA, killed), (Texts{"job 1 failed"}));
+}
+
+TEST_F(Scheduling, AFetchFailureRunsExactlyTheLostMapPartitionsAgain) {
+  submit(1, job({map_stage(9, 3), result_stage(2, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end_map({1, 0, 2}, kA);
+  EXPECT_EQ(end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"}),
+            (Texts{"submitted 1:0 of 1 again", "launch 1:0/1"}));
+  EXPECT_TRUE(is_running({1, 1, 1}));  // the other reducer may have got its data
+  EXPECT_EQ(spec({1, 0, 1}).attempt_number, 2U);
+  EXPECT_EQ(end_map({1, 0, 1}, kA), (Texts{"completed 1:0", "launch 1:1/0"}));
+  EXPECT_EQ(sources({1, 1, 0}), (std::vector<WorkerId>{kA, kA, kA}));
+}
+
+TEST_F(Scheduling, TwoReducersThatMissTheSameOutputMakeItOnce) {
+  submit(1, job({map_stage(9, 2), result_stage(2, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  EXPECT_EQ(end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"}).size(), 2U);
+  EXPECT_EQ(end({1, 1, 1}, kA, FetchFailed{9, kB, {1}, "gone"}), Texts{});
+  EXPECT_EQ(end_map({1, 0, 1}, kA), (Texts{"completed 1:0", "launch 1:1/0", "launch 1:1/1"}));
+}
+
+TEST_F(Scheduling, AFetchFailureOfAnOutputThatIsElsewhereByNowOnlyRetries) {
+  submit(1, job({map_stage(9, 2), result_stage(2, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"});
+  end_map({1, 0, 1}, kA);
+  EXPECT_EQ(end({1, 1, 1}, kA, FetchFailed{9, kB, {1}, "gone"}), (Texts{"launch 1:1/1"}));
+}
+
+TEST_F(Scheduling, FetchFailuresAreNoFailuresButEndSomewhere) {
+  submit(1, job({map_stage(9, 1), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kB);
+  for (int i = 0; i < 4; ++i) {
+    end({1, 1, 0}, kA, FetchFailed{9, kB, {0}, "gone"});
+    end_map({1, 0, 0}, kB);
+    ASSERT_TRUE(is_running({1, 1, 0}));
+  }
+  EXPECT_EQ(end({1, 1, 0}, kA, FetchFailed{9, kB, {0}, "gone"}), (Texts{"job 1 failed"}));
+}
+
+TEST_F(Scheduling, FetchFailuresGoBackThroughSeveralStages) {
+  submit(1, job({map_stage(1, 2), map_stage(2, 1, {1}), result_stage(1, {2})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end_map({1, 1, 0}, kB);
+  lose(kB);
+  EXPECT_EQ(end({1, 2, 0}, kA, FetchFailed{2, kB, {0}, "gone"}),
+            (Texts{"submitted 1:0 of 1 again", "launch 1:0/1"}));
+  EXPECT_EQ(end_map({1, 0, 1}, kA),
+            (Texts{"completed 1:0", "submitted 1:1 of 1 again", "launch 1:1/0"}));
+  EXPECT_EQ(end_map({1, 1, 0}, kA), (Texts{"completed 1:1", "launch 1:2/0"}));
+}
+
+TEST_F(Scheduling, ALostWorkersOutputsAreMadeAgainBeforeTheReducersStart) {
+  submit(1, job({map_stage(9, 3), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kB);
+  end_map({1, 0, 1}, kA);
+  EXPECT_EQ(lose(kB), (Texts{"launch 1:0/0"}));
+  end_map({1, 0, 2}, kA);
+  EXPECT_EQ(end_map({1, 0, 0}, kA), (Texts{"completed 1:0", "submitted 1:1 of 1", "launch 1:1/0"}));
+}
+
+TEST_F(Scheduling, ALostWorkersInlineAndEmptyOutputsSurviveIt) {
+  submit(1, job({map_stage(9, 2), result_stage(1, {9})}));
+  end({1, 0, 0}, kB, map_done(kB, 0, "inline", true));
+  end({1, 0, 1}, kB, map_done(kB, 1, ""));
+  EXPECT_EQ(lose(kB), Texts{});
+  EXPECT_EQ(fail({1, 1, 0}, "boom"), (Texts{"launch 1:1/0"}));
+}
+
+TEST_F(Scheduling, ALostWorkersTasksAndOutputsRunAgain) {
+  submit(1, job({map_stage(9, 2), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kB);
+  EXPECT_EQ(lose(kB), (Texts{"launch 1:0/0"}));
+  EXPECT_EQ(end({1, 0, 1}, kB, WorkerLost{kB, false, "killed"}), (Texts{"launch 1:0/1"}));
+}
+
+TEST_F(Scheduling, OutputsLostBetweenJobsAreMadeByTheNext) {
+  submit(1, job({map_stage(9, 2), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end_result({1, 1, 0});
+  EXPECT_EQ(lose(kB), Texts{});
+  EXPECT_EQ(submit(2, job({map_stage(9, 2), result_stage(1, {9})})),
+            (Texts{"submitted 2:0 of 1", "launch 2:0/1"}));
+}
+
+class SchedulingOfStoredBlocks : public Scheduling {
+ protected:
+  /// One task that reads a shuffle behind a stored block of dataset 5.
+  static JobPlan plan() {
+    JobPlan plan = job({map_stage(9, 1), result_stage(1, {9})});
+    plan.stages[1].needs[0][0].behind = {5, 0};
+    plan.stages[1].cached = {{0, 5}};
+    return plan;
+  }
+  Texts end_storing(TaskName task, WorkerId worker) {
+    Done done = result("r0");
+    done.stored = {{5, 0, 100}};
+    return end(task, worker, std::move(done));
+  }
+  void store_block(WorkerId worker) {
+    submit(1, plan());
+    end_map({1, 0, 0}, kA);
+    end_storing({1, 1, 0}, worker);
+  }
+};
+
+TEST_F(SchedulingOfStoredBlocks, TasksGoToTheirBlockWithoutInputs) {
+  store_block(kB);
+  scheduler_.release_shuffle(9);  // not needed while the block is there
+  EXPECT_EQ(submit(2, plan()), (Texts{"submitted 2:1 of 1", "launch 2:1/0"}));
+  EXPECT_TRUE(spec({2, 1, 0}).inputs.empty());
+  EXPECT_TRUE(spec({2, 1, 0}).inputs_withheld);
+  EXPECT_EQ(spec({2, 1, 0}).preferred, std::vector<WorkerId>{kB});
+}
+
+TEST_F(SchedulingOfStoredBlocks, AMissingBlockBringsTheInputs) {
+  store_block(kB);
+  submit(2, plan());
+  EXPECT_EQ(end({2, 1, 0}, kA, NeedInputs{}), (Texts{"launch 2:1/0"}));
+  EXPECT_FALSE(spec({2, 1, 0}).inputs_withheld);
+  EXPECT_EQ(sources({2, 1, 0}), std::vector<WorkerId>{kA});
+  EXPECT_EQ(end_storing({2, 1, 0}, kA), (Texts{"completed 2:1", "job 2 succeeded: r0"}));
+  submit(3, plan());
+  EXPECT_EQ(spec({3, 1, 0}).preferred, (std::vector<WorkerId>{kA, kB}));
+}
+
+TEST_F(SchedulingOfStoredBlocks, AMissingBlockWhoseInputsAreGoneMakesThemAgain) {
+  store_block(kB);
+  scheduler_.release_shuffle(9);
+  submit(2, plan());
+  EXPECT_EQ(end({2, 1, 0}, kA, NeedInputs{}), (Texts{"submitted 2:0 of 1", "launch 2:0/0"}));
+  EXPECT_EQ(end_map({2, 0, 0}, kA), (Texts{"completed 2:0", "launch 2:1/0"}));
+}
+
+TEST_F(SchedulingOfStoredBlocks, BlocksGoWithTheirWorkerAndWithTheirDataset) {
+  store_block(kB);
+  lose(kB);
+  submit(2, plan());
+  EXPECT_FALSE(spec({2, 1, 0}).inputs_withheld);
+  end_storing({2, 1, 0}, kA);
+  scheduler_.release_dataset(5);
+  submit(3, plan());
+  EXPECT_FALSE(spec({3, 1, 0}).inputs_withheld);
+}
+
+TEST_F(Scheduling, EqualContentMadeAgainRestartsNothing) {
+  submit(1, job({map_stage(9, 2), result_stage(2, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end_result({1, 1, 1});
+  end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"});
+  EXPECT_EQ(end_map({1, 0, 1}, kA), (Texts{"completed 1:0", "launch 1:1/0"}));
+}
+
+TEST_F(Scheduling, OtherContentMadeAgainRestartsItsConsumers) {
+  submit(1, job({map_stage(9, 2), result_stage(3, {9})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end_result({1, 1, 1});  // done with the first content
+  end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"});
+  EXPECT_TRUE(is_running({1, 1, 2}));  // may be reading the first content
+  EXPECT_EQ(end({1, 0, 1}, kA, map_done(kA, 1, "other")),
+            (Texts{"cancel 1:1/2", "launch 1:1/0", "launch 1:1/1", "launch 1:1/2",
+                   "completed 1:0"}));
+  end_result({1, 1, 0});
+  end_result({1, 1, 1});
+  EXPECT_EQ(end_result({1, 1, 2}), (Texts{"completed 1:1", "job 1 succeeded: r0 r1 r2"}));
+}
+
+TEST_F(Scheduling, OtherContentGoesOnThroughTheStagesBehind) {
+  submit(1, job({map_stage(1, 1), map_stage(2, 2, {1}), result_stage(1, {2})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 1, 0}, kA);
+  end({1, 1, 1}, kA, FetchFailed{1, kA, {0}, "gone"});
+  end({1, 0, 0}, kB, map_done(kB, 0, "other"));
+  EXPECT_TRUE(is_running({1, 1, 0}));  // its output came from the first content
+  EXPECT_TRUE(is_running({1, 1, 1}));
+  EXPECT_FALSE(is_running({1, 2, 0}));
+}
+
+TEST_F(Scheduling, OtherContentAfterEffectsFailsTheJob) {
+  JobPlan plan = job({map_stage(9, 2), result_stage(2, {9})});
+  plan.stages[1].has_effects = true;
+  submit(1, std::move(plan));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 0, 1}, kB);
+  end_result({1, 1, 1});
+  end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"});
+  EXPECT_EQ(end({1, 0, 1}, kA, map_done(kA, 1, "other")), (Texts{"job 1 failed"}));
+  EXPECT_NE(last_failure_.message.find("not deterministic"), std::string::npos);
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+TEST_F(Scheduling, OtherContentBeforeAnyEffectIsNoMatter) {
+  JobPlan plan = job({map_stage(9, 2), result_stage(1, {9})});
+  plan.stages[1].has_effects = true;
+  submit(1, std::move(plan));
+  end_map({1, 0, 0}, kB);
+  lose(kB);
+  end({1, 0, 0}, kA, map_done(kA, 0, "other"));
+  EXPECT_EQ(end_map({1, 0, 1}, kA), (Texts{"completed 1:0", "submitted 1:1 of 1", "launch 1:1/0"}));
+}
+
+TEST_F(Scheduling, CancellationEndsAJobAndItsTasks) {
+  submit(1, job({map_stage(9, 2), result_stage(1, {9})}));
+  end_map({1, 0, 0}, kA);
+  EXPECT_EQ(cancel(1, "no longer wanted"), (Texts{"cancel 1:0/1", "job 1 failed"}));
+  EXPECT_EQ(last_failure_.code, ErrorCode::kCancelled);
+  EXPECT_EQ(last_failure_.message, "no longer wanted");
+  EXPECT_TRUE(scheduler_.is_idle());
+  EXPECT_EQ(cancel(1, "again"), Texts{});
+}
+
+TEST_F(Scheduling, OutcomesOfAttemptsThatWereGivenUpAreIgnored) {
+  submit(1, job({result_stage(1)}));
+  const AttemptId stale = spec({1, 0, 0}).attempt;
+  end({1, 0, 0}, kA, WorkerLost{kA, false, "frozen"});
+  EXPECT_EQ(read(scheduler_.on_outcome(stale, kA, result("late"))), Texts{});
+  EXPECT_EQ(end_result({1, 0, 0}), (Texts{"completed 1:0", "job 1 succeeded: r0"}));
+  EXPECT_EQ(read(scheduler_.on_outcome(stale, kA, result("later"))), Texts{});
+  EXPECT_EQ(read(scheduler_.on_outcome(12345, kA, result("unknown"))), Texts{});
+}
+
+TEST_F(Scheduling, ACancelledOutcomeOfAWantedTaskIsTriedAgain) {
+  submit(1, job({result_stage(1)}));
+  EXPECT_EQ(end({1, 0, 0}, kA, Cancelled{}), (Texts{"launch 1:0/0"}));
+}
+
+TEST_F(Scheduling, NothingRunsAnyMoreFailsEveryJob) {
+  submit(1, job({result_stage(1)}));
+  submit(2, job({result_stage(1)}));
+  EXPECT_EQ(read(scheduler_.on_failure("no worker could be started")),
+            (Texts{"cancel 1:0/0", "job 1 failed", "cancel 2:0/0", "job 2 failed"}));
+  EXPECT_EQ(last_failure_.code, ErrorCode::kUnreachable);
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+TEST_F(Scheduling, StagesWithoutTasks) {
+  EXPECT_EQ(submit(1, job({result_stage(0)})), (Texts{"job 1 succeeded:"}));
+  EXPECT_EQ(submit(2, job({map_stage(9, 2), result_stage(0, {9})})), (Texts{"job 2 succeeded:"}));
+  EXPECT_EQ(submit(3, job({map_stage(8, 0), result_stage(1, {8})})),
+            (Texts{"submitted 3:1 of 1", "launch 3:1/0"}));
+  EXPECT_TRUE(spec({3, 1, 0}).inputs.at(0).segments.empty());
+  EXPECT_EQ(end_result({3, 1, 0}), (Texts{"completed 3:1", "job 3 succeeded: r0"}));
+}
+
+TEST_F(Scheduling, OnlyTheInputsOfWantedPartitionsAreNeeded) {
+  // Partition 0 of the result reads shuffle 1, partition 1 shuffle 2, as a union's would.
+  JobPlan plan = job({map_stage(1, 1), map_stage(2, 1), result_stage(2)});
+  plan.stages[2].needs = {{reads(1, 0)}, {reads(2, 0)}};
+  submit(1, std::move(plan));
+  EXPECT_EQ(end_map({1, 0, 0}, kA), (Texts{"completed 1:0", "submitted 1:2 of 2", "launch 1:2/0"}));
+  EXPECT_EQ(end_map({1, 1, 0}, kA), (Texts{"completed 1:1", "launch 1:2/1"}));
+}
+
+TEST_F(Scheduling, JobsThatShareAShuffleShareItsOutputs) {
+  submit(1, job({map_stage(9, 1), result_stage(1, {9})}));
+  submit(2, job({map_stage(9, 1), result_stage(1, {9})}));  // makes its own meanwhile
+  const Texts after = end_map({1, 0, 0}, kA);
+  EXPECT_TRUE(is_running({1, 1, 0}));
+  EXPECT_TRUE(is_running({2, 1, 0}));
+  end_result({1, 1, 0});
+  const Texts last = end_result({2, 1, 0});
+  EXPECT_EQ(last.at(1), "job 2 succeeded: r0");
+  EXPECT_EQ(num_running(), 0U);
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+/// Whatever happens to workers, outputs and attempts, jobs end with the right result.
+class RandomScheduling : public ::testing::TestWithParam<std::uint64_t> {
+ protected:
+  std::uint64_t roll(std::uint64_t n) { return random_() % n; }
+
+  /// What a deterministic task makes of the segments it was told to read.
+  static std::string compute(const TaskSpec& task) {
+    std::string content = std::to_string(task.stage) + "/" + std::to_string(task.partition);
+    for (const LeafInput& input : task.inputs) {
+      for (const Segment& segment : input.segments) content += " " + std::to_string(segment.hash);
+    }
+    return std::to_string(hash_bytes(content) % 1'000'000);
+  }
+
+  void perform(DagScheduler::Actions actions) {
+    for (auto& action : actions) {
+      if (auto* launch = std::get_if<DagScheduler::Launch>(&action)) {
+        running_.emplace(launch->task.attempt, std::pair(launch->task, workers_[roll(3)]));
+      } else if (const auto* cancel = std::get_if<DagScheduler::Cancel>(&action)) {
+        running_.erase(cancel->attempt);
+      } else if (const auto* done = std::get_if<DagScheduler::JobSucceeded>(&action)) {
+        std::string text;
+        for (const Bytes& part : done->results) text += std::string(part.view()) + " ";
+        results_[done->job] = text;
+      } else if (const auto* failed = std::get_if<DagScheduler::JobFailed>(&action)) {
+        ADD_FAILURE() << failed->message;
+        results_[failed->job] = "failed";
+      }
+    }
+  }
+
+  void end_one(bool with_faults) {
+    auto at = running_.begin();
+    std::advance(at, static_cast<std::ptrdiff_t>(roll(running_.size())));
+    const auto [task, worker] = at->second;
+    running_.erase(at);
+    // A segment of an incarnation that is gone cannot be fetched.
+    for (const LeafInput& input : task.inputs) {
+      FetchFailed failure{input.shuffle, {}, {}, "gone"};
+      for (const Segment& segment : input.segments) {
+        if (std::count(workers_.begin(), workers_.end(), segment.worker) != 0) continue;
+        failure.worker = segment.worker;
+        failure.map_partitions.push_back(segment.map_partition);
+      }
+      // One failure names one worker.
+      std::erase_if(failure.map_partitions, [&](std::uint32_t p) {
+        return input.segments[p].worker != failure.worker;
+      });
+      if (!failure.map_partitions.empty()) {
+        return perform(scheduler_.on_outcome(task.attempt, worker, failure));
+      }
+    }
+    if (with_faults && roll(40) == 0) {
+      return perform(scheduler_.on_outcome(task.attempt, worker, Failed{"boom"}));
+    }
+    Done done = task.writes_shuffle ? map_done(worker, task.partition, compute(task))
+                                    : result(compute(task));
+    perform(scheduler_.on_outcome(task.attempt, worker, std::move(done)));
+  }
+
+  void lose_a_worker() {
+    WorkerId& lost = workers_[roll(3)];
+    const WorkerId old = std::exchange(lost, WorkerId{lost.slot, ++incarnations_});
+    perform(scheduler_.on_worker_lost(old));
+    std::vector<AttemptId> attempts;
+    for (const auto& [attempt, run] : running_) {
+      if (run.second == old) attempts.push_back(attempt);
+    }
+    for (const AttemptId attempt : attempts) {
+      if (running_.erase(attempt) == 0) continue;
+      perform(scheduler_.on_outcome(attempt, old, WorkerLost{old, false, "killed"}));
+    }
+  }
+
+  static JobPlan plan() {
+    return job({map_stage(1, 4), map_stage(2, 3), map_stage(3, 3, {1, 2}), map_stage(4, 2, {3}),
+                result_stage(3, {4, 1})});
+  }
+
+  std::map<JobId, std::string> run(bool with_faults) {
+    JobId submitted = 0;
+    while (submitted < 4 || !running_.empty()) {
+      if (submitted < 4 && (running_.empty() || roll(10) == 0)) {
+        perform(scheduler_.submit(++submitted, plan()));
+      } else if (with_faults && roll(12) == 0) {
+        lose_a_worker();
+      } else if (with_faults && roll(40) == 0) {
+        scheduler_.release_shuffle(1 + roll(4));
+      } else {
+        end_one(with_faults);
+      }
+    }
+    EXPECT_TRUE(scheduler_.is_idle());
+    return results_;
+  }
+
+  std::mt19937_64 random_{GetParam()};
+  DagScheduler scheduler_{{.max_failures = 1000, .max_losses = 1000, .max_fetch_failures = 1000}};
+  std::map<AttemptId, std::pair<TaskSpec, WorkerId>> running_;
+  std::vector<WorkerId> workers_ = {{0, 1}, {1, 2}, {2, 3}};
+  std::uint32_t incarnations_ = 3;
+  std::map<JobId, std::string> results_;
+};
+
+TEST_P(RandomScheduling, EndsWithTheRightResult) {
+  const auto disturbed = run(true);
+  ASSERT_EQ(disturbed.size(), 4U);
+  scheduler_ = DagScheduler();
+  results_.clear();
+  const auto calm = run(false);
+  EXPECT_EQ(disturbed, calm);
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomScheduling, ::testing::Range<std::uint64_t>(1, 201));
+
+}  // namespace
+}  // namespace weir

@@ -1,0 +1,252 @@
+// The ledger: numbered lines paced into a real Kafka while workers are killed and the broker
+// restarts. The per-key totals of all batches must equal what was written, exactly.
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <map>
+#include <random>
+#include <sstream>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "weir/connectors/kafka.h"
+#include "weir/core/runner_registry.h"
+#include "weir/weir.h"
+
+#include "process_tools.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+using Totals = std::map<std::string, std::int64_t>;
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr int kSeconds = 60;
+constexpr int kLinesPerSecond = 4000;
+constexpr int kKills = 24;
+
+std::string run(const std::string& command) {
+  FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) throw std::runtime_error("popen failed");
+  std::string output;
+  char buffer[4096];
+  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) {
+    output.append(buffer, got);
+  }
+  const int status = pclose(pipe);
+  if (status != 0) throw std::runtime_error(command + " failed: " + output);
+  return output;
+}
+
+/// A real broker of the test's own.
+class Kafka {
+ public:
+  Kafka() {
+    address_ = run(script("start --port 0"));
+    while (!address_.empty() && address_.back() == '\n') address_.pop_back();
+    port_ = address_.substr(address_.rfind(':') + 1);
+  }
+  ~Kafka() { run(script("stop --port " + port_)); }
+
+  const std::string& address() const { return address_; }
+  void create_topic(const std::string& name, int partitions) const {
+    run(script("topic " + name + " --partitions " + std::to_string(partitions) + " --port " +
+               port_));
+  }
+  void restart() const { run(script("restart --port " + port_)); }
+
+ private:
+  static std::string script(const std::string& arguments) {
+    return std::string(WEIR_SOURCE_DIR) + "/scripts/kafka " + arguments + " 2>/dev/null";
+  }
+
+  std::string address_;
+  std::string port_;
+};
+
+pid_t start_generator(const std::string& brokers, const std::string& ledger, std::uint64_t seed) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  const std::string rate = std::to_string(kLinesPerSecond);
+  const std::string seconds = std::to_string(kSeconds);
+  const std::string seed_text = std::to_string(seed);
+  execl(WEIR_LINE_GENERATOR, "line_generator", "--brokers", brokers.c_str(), "--topic", "ledger",
+        "--rate", rate.c_str(), "--seconds", seconds.c_str(), "--seed", seed_text.c_str(),
+        "--numbered", "--ledger", ledger.c_str(), static_cast<char*>(nullptr));
+  _exit(127);
+}
+
+/// "key count" lines.
+Totals read_ledger(const std::string& path) {
+  Totals totals;
+  std::istringstream in(read_file(path));
+  std::string key;
+  std::int64_t count = 0;
+  while (in >> key >> count) totals[key] = count;
+  return totals;
+}
+
+/// Knows whether a batch is running, and when batches ran.
+class BatchWatch final : public StreamingListener {
+ public:
+  void on_batch_completed(const BatchInfo& batch) override {
+    const std::scoped_lock lock(mutex_);
+    if (batch.processing_start_time && batch.processing_end_time) {
+      runs_.emplace_back(*batch.processing_start_time, *batch.processing_end_time);
+    }
+  }
+  bool ran_at(Time time) const {
+    const std::scoped_lock lock(mutex_);
+    return std::any_of(runs_.begin(), runs_.end(),
+                       [&](const auto& run) { return run.first <= time && time <= run.second; });
+  }
+  std::size_t batches() const {
+    const std::scoped_lock lock(mutex_);
+    return runs_.size();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::pair<Time, Time>> runs_;
+};
+
+/// The worker processes of this process, by their parent.
+std::vector<pid_t> workers() {
+  std::vector<pid_t> pids;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string stat = read_file(entry.path() / "stat");
+    const std::size_t behind_name = stat.rfind(") ");
+    if (behind_name == std::string::npos) continue;
+    std::istringstream in(stat.substr(behind_name + 2));
+    char state = 0;
+    pid_t parent = 0;
+    in >> state >> parent;
+    std::error_code error;
+    const auto program = std::filesystem::read_symlink(entry.path() / "exe", error);
+    if (parent == getpid() && state != 'Z' &&
+        program == std::filesystem::read_symlink("/proc/self/exe")) {
+      pids.push_back(std::stoi(name));
+    }
+  }
+  return pids;
+}
+
+std::uint64_t choose_seed() {
+  const char* given = std::getenv("WEIR_TEST_SEED");
+  const std::uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
+  std::printf("seed %llu (set WEIR_TEST_SEED to repeat)\n", static_cast<unsigned long long>(seed));
+  return seed;
+}
+
+/// Keeps a worker busy for some milliseconds per partition, so that batches take a good part of
+/// their interval as those of real jobs do.
+std::pair<std::string, std::int64_t> key_of(const kafka::Record& record) {
+  if (record.offset % 100 == 0) {
+    const auto until = SteadyClock::now() + 2ms;
+    while (SteadyClock::now() < until) {
+    }
+  }
+  return {std::string(record.value.substr(0, record.value.find(' '))), 1};
+}
+
+TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
+  const std::uint64_t seed = choose_seed();
+  const TempFolder folder;
+  const Kafka broker;
+  broker.create_topic("ledger", 4);
+
+  Context context(Config().set("master", "local-cluster[2,2]").set("log-level", "error"));
+  StreamingContext stream(context, 100ms);
+  std::mutex totals_mutex;
+  Totals totals;
+  std::int64_t seen = 0;
+  std::atomic<bool> batch_runs{false};
+  kafka::direct_stream(stream, {.brokers = broker.address(),
+                                .topics = {"ledger"},
+                                .starting = kafka::StartingPosition::earliest()})
+      .map(fn<&key_of>)
+      .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; })
+      .foreach_rdd([&](const Rdd<std::pair<std::string, std::int64_t>>& counts) {
+        batch_runs = true;
+        const auto batch = counts.collect();
+        batch_runs = false;
+        const std::scoped_lock lock(totals_mutex);
+        for (const auto& [key, count] : batch) {
+          totals[key] += count;
+          seen += count;
+        }
+      });
+  const auto watch = std::make_shared<BatchWatch>();
+  stream.add_listener(watch);
+  stream.start();
+  const pid_t generator = start_generator(broker.address(), folder.file("ledger"), seed);
+
+  // Kills are spread over the time of the input; nine of ten wait for a batch to run.
+  std::mt19937_64 random(seed);
+  std::vector<Time> kills;
+  bool restarted = false;
+  const auto start = SteadyClock::now();
+  for (int i = 0; i < kKills; ++i) {
+    const auto due = start + std::chrono::milliseconds(1000 + (kSeconds - 3) * 1000 * i / kKills +
+                                                       static_cast<long>(random() % 1000));
+    eventually([&] { return SteadyClock::now() >= due; }, std::chrono::minutes(2));
+    if (!restarted && i >= kKills / 2) {
+      broker.restart();
+      restarted = true;
+    }
+    if (random() % 10 != 0) {
+      eventually([&] { return batch_runs.load(); });
+      const auto within = SteadyClock::now() + std::chrono::microseconds(random() % 5000);
+      while (SteadyClock::now() < within) {
+      }
+    }
+    std::vector<pid_t> alive;
+    ASSERT_TRUE(eventually([&] { return !(alive = workers()).empty(); }));
+    kills.push_back(Clock::system().now());
+    kill(alive[random() % alive.size()], SIGKILL);
+  }
+
+  int status = 0;
+  waitpid(generator, &status, 0);
+  ASSERT_EQ(status, 0) << "the generator failed";
+  const Totals ledger = read_ledger(folder.file("ledger"));
+  std::int64_t written = 0;
+  for (const auto& [key, count] : ledger) written += count;
+  ASSERT_GE(written, std::int64_t{kSeconds} * kLinesPerSecond * 95 / 100);
+  EXPECT_TRUE(eventually(
+      [&] {
+        const std::scoped_lock lock(totals_mutex);
+        return seen >= written || stream.state() == StreamingState::kStopped;
+      },
+      std::chrono::minutes(1)));
+  stream.stop({.graceful = true, .stop_context = false});
+  stream.await_termination();
+
+  std::size_t during = 0;
+  context.engine()->bus().flush();
+  for (const Time time : kills) during += watch->ran_at(time) ? 1 : 0;
+  std::printf("%zu kills, %zu while a batch ran; %zu batches, %lld lines\n", kills.size(), during,
+              watch->batches(), static_cast<long long>(written));
+  EXPECT_GE(during * 100, kills.size() * 80);
+  EXPECT_GE(kills.size(), 20U);
+  EXPECT_TRUE(restarted);
+  EXPECT_EQ(totals, ledger);
+}
+
+}  // namespace
+}  // namespace weir::test
+
+int main(int argc, char** argv) {
+  weir::internal::serve_if_worker();
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
