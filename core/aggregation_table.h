@@ -1,13 +1,36 @@
 #pragma once
 
-#include <bit>
+#include <algorithm>
 #include <cstdint>
+#include <ranges>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "weir/core/owned.h"
 
 namespace weir::internal {
+
+/// Whether a key equals another in its view form. The standard compares pairs and ranges of one type
+/// only.
+template <class A, class B>
+bool same_key(const A& a, const B& b) {
+  if constexpr (std::is_same_v<A, B> || std::is_convertible_v<const A&, std::string_view>) {
+    return a == b;
+  } else if constexpr (requires { std::tuple_size<A>::value; }) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return (same_key(std::get<I>(a), std::get<I>(b)) && ...);
+    }(std::make_index_sequence<std::tuple_size_v<A>>());
+  } else if constexpr (requires { a.has_value(), *a, b.has_value(), *b; }) {
+    return a.has_value() == b.has_value() && (!a.has_value() || same_key(*a, *b));
+  } else if constexpr (std::ranges::input_range<const A> && std::ranges::input_range<const B>) {
+    return std::ranges::equal(a, b, [](const auto& x, const auto& y) { return same_key(x, y); });
+  } else {
+    return a == b;
+  }
+}
 
 /// A hash table that iterates in insertion order: dense (key, value) entries, their hashes beside
 /// them, and an open-addressing index of (hash tag, entry) words. Iteration order is therefore a
@@ -37,7 +60,7 @@ class AggregationTable {
       }
       if ((word & kTagMask) == tag) {
         Entry& entry = entries_[(word & kEntryMask) - 1];
-        if (entry.first == key) return {&entry, false};
+        if (same_key(entry.first, key)) return {&entry, false};
       }
     }
   }

@@ -51,7 +51,7 @@ class SourceInput final : public StreamInput {
   void release(Time time) override {
     const Time forgotten = time - node_->remembered();
     if (unreleased_.empty() || unreleased_.front().first > forgotten) return;
-    Position end;
+    Position end{};
     while (!unreleased_.empty() && unreleased_.front().first <= forgotten) {
       end = std::move(unreleased_.front().second);
       unreleased_.pop_front();

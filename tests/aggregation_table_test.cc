@@ -1,8 +1,10 @@
 #include "weir/core/aggregation_table.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -77,6 +79,20 @@ TEST(AggregationTable, LooksUpByViewAndOwnsOnInsertion) {
   ++count_of(table, "transient");
   EXPECT_EQ(keys(table), std::vector<std::string>{"transient"});
   EXPECT_EQ(table.entries()[0].second, 2);
+}
+
+TEST(AggregationTable, ComparesKeysWithTheirViewsThroughPairsAndContainers) {
+  using namespace std::string_literals;
+  using namespace std::string_view_literals;
+  EXPECT_TRUE(same_key(std::pair("a"s, 1), std::pair("a"sv, 1)));
+  EXPECT_FALSE(same_key(std::pair("a"s, 1), std::pair("a"sv, 2)));
+  EXPECT_FALSE(same_key(std::pair("a"s, 1), std::pair("b"sv, 1)));
+  EXPECT_TRUE(same_key(std::tuple(std::pair("a"s, 1), 2), std::tuple(std::pair("a"sv, 1), 2)));
+  EXPECT_TRUE(same_key(std::optional(std::pair("a"s, 1)), std::optional(std::pair("a"sv, 1))));
+  EXPECT_FALSE(same_key(std::optional<std::string>(""), std::optional<std::string_view>()));
+  EXPECT_TRUE(same_key(std::vector{"a"s, "b"s}, std::vector{"a"sv, "b"sv}));
+  EXPECT_FALSE(same_key(std::vector{"a"s, "b"s}, std::vector{"a"sv}));
+  EXPECT_TRUE(same_key(1, std::int64_t{1}));
 }
 
 TEST(AggregationTable, MovesOwnedKeysIn) {

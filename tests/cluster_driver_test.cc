@@ -85,7 +85,10 @@ class Cluster {
   /// The worker answers its launch of `attempt`.
   void answer(AttemptId attempt, TaskOutcome outcome = Done{}) {
     const auto [worker, launch] = launched.at(attempt);
-    say(worker, wire::Outcome{launch, std::move(outcome)});
+    wire::Outcome message;
+    message.launch = launch;
+    message.outcome = std::move(outcome);
+    say(worker, std::move(message));
   }
 
   /// A heartbeat that has heard everything the driver said up to now.
@@ -861,7 +864,7 @@ TEST(ClusterReconcile, ATaskWithoutProgressIsHungAndItsWorkerIsKilled) {
   ASSERT_EQ(told.size(), 2U);
   for (const auto& one : told) {
     EXPECT_EQ(std::get<WorkerLost>(one.outcome).blame, one.attempt == 1) << "only it is to blame";
-    EXPECT_NE(std::get<WorkerLost>(one.outcome).message.find("read no record for 5min"),
+    EXPECT_NE(std::get<WorkerLost>(one.outcome).message.find("read no record for 300s"),
               std::string::npos);
   }
 }

@@ -128,7 +128,7 @@ TEST(ClusterFaults, FrozenWorkerIsLostWithinTwoSecondsAndItsLateResultsAreRefuse
   std::vector<int> result;
   std::jthread job([&] {
     result = context.parallelize({1, 2}, 2)
-                 .map(bind(folder.file("pid"), folder.file("go"),
+                 .map(weir::bind(folder.file("pid"), folder.file("go"),
                            [](const std::string& pid, const std::string& go, int x) {
                              if (x == 1 && TaskContext::current().attempt() == 1) {
                                write_file(pid, std::to_string(getpid()));
@@ -169,7 +169,7 @@ TEST(ClusterFaults, LostMapOutputsAloneAreMadeAgain) {
   Pairs result;
   std::jthread job([&] {
     result = sorted(context.parallelize({0, 1, 2, 3}, 4)
-                        .map(bind(folder.file("pid"), folder.file("killed"),
+                        .map(weir::bind(folder.file("pid"), folder.file("killed"),
                                   [](const std::string& pid, const std::string& killed, int x) {
                                     if (x == 0 && !std::filesystem::exists(killed)) {
                                       write_file(pid, std::to_string(getpid()));

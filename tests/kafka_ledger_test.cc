@@ -151,7 +151,7 @@ std::uint64_t choose_seed() {
 /// their interval as those of real jobs do.
 std::pair<std::string, std::int64_t> key_of(const kafka::Record& record) {
   if (record.offset % 100 == 0) {
-    const auto until = SteadyClock::now() + 2ms;
+    const auto until = SteadyClock::now() + 10ms;
     while (SteadyClock::now() < until) {
     }
   }
@@ -203,16 +203,22 @@ TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
       broker.restart();
       restarted = true;
     }
-    if (random() % 10 != 0) {
-      eventually([&] { return batch_runs.load(); });
-      const auto within = SteadyClock::now() + std::chrono::microseconds(random() % 5000);
-      while (SteadyClock::now() < within) {
-      }
-    }
+    const bool in_batch = random() % 10 != 0;
+    const std::chrono::microseconds into_batch(random() % 5000);
+    const std::size_t choice = random();
     std::vector<pid_t> alive;
     ASSERT_TRUE(eventually([&] { return !(alive = workers()).empty(); }));
+    if (in_batch) {
+      ASSERT_TRUE(eventually([&] {
+        if (!batch_runs) return false;
+        const auto moment = SteadyClock::now() + into_batch;
+        while (SteadyClock::now() < moment) {
+        }
+        return batch_runs.load();  // else it was a short one: try the next
+      }));
+    }
     kills.push_back(Clock::system().now());
-    kill(alive[random() % alive.size()], SIGKILL);
+    kill(alive[choice % alive.size()], SIGKILL);
   }
 
   int status = 0;
