@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <set>
 #include <string>
 #include <string_view>
@@ -60,6 +61,19 @@ class Batches final : public weir::StreamingListener {
     std::printf("delay from grid point p50 %.2f ms, p99 %.2f ms, max %.2f ms\n",
                 percentile(delay, 0.5), percentile(delay, 0.99), percentile(delay, 1.0));
     std::printf("slope of the delay    %+.4f ms per second\n", slope(delay, interval));
+    std::printf("slowest batches      ");
+    std::vector<std::size_t> order(batches_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const auto shown = std::min<std::size_t>(8, order.size());
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
+                      [&](std::size_t a, std::size_t b) { return processing[a] > processing[b]; });
+    for (std::size_t i = 0; i < shown; ++i) {
+      const weir::BatchInfo& batch = batches_[order[i]];
+      const auto at = std::chrono::duration<double>(batch.batch_time - batches_[0].batch_time);
+      std::printf(" %.0f ms at %.2f s (%" PRIu64 " records)", processing[order[i]], at.count(),
+                  batch.num_records());
+    }
+    std::printf("\n");
   }
 
  private:

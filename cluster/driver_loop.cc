@@ -216,7 +216,6 @@ void DriverLoop::perform(ClusterDriver::Action action) {
     ++registered_;
     start_changed_.notify_all();
   } else if (const auto* lost = std::get_if<ClusterDriver::TellLost>(&action)) {
-    log_warning(lost->reason);
     observer_.on_worker_lost(lost->worker, lost->reason);
   } else if (const auto* refused = std::get_if<ClusterDriver::TellRefused>(&action)) {
     log_info(fmt::format("refused a late result of worker {}", to_string(refused->worker)));

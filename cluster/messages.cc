@@ -60,8 +60,7 @@ void serialize_task(Archive& ar, Task& task) {
 
 }  // namespace
 
-template <>
-void Launch::serialize(SlimWriter& ar, unsigned) {
+void Launch::save(SlimWriter& ar) const {
   ar & launch & with_program;
   serialize_task(ar, *task);
   ar & task->program->hash&(with_program ? task->program->bytes : Bytes());
@@ -78,8 +77,7 @@ void Launch::serialize(SlimWriter& ar, unsigned) {
   ar & peers & release;
 }
 
-template <>
-void Launch::serialize(SlimReader& ar, unsigned) {
+void Launch::load(SlimReader& ar) {
   ar & launch & with_program;
   auto received = std::make_shared<TaskSpec>();
   serialize_task(ar, *received);

@@ -174,7 +174,17 @@ struct Launch {
   Release release;  ///< carried along, for after the task: it costs no wake-up of its own
 
   template <class Archive>
-  void serialize(Archive& ar, unsigned);
+  void serialize(Archive& ar, unsigned) {
+    if constexpr (Archive::is_saving::value) {
+      save(ar);
+    } else {
+      load(ar);
+    }
+  }
+
+ private:
+  void save(SlimWriter& ar) const;
+  void load(SlimReader& ar);
 };
 struct Cancel {
   LaunchId launch;

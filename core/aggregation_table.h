@@ -13,8 +13,8 @@
 
 namespace weir::internal {
 
-/// Whether a key equals another in its view form. The standard compares pairs and ranges of one type
-/// only.
+/// Whether a key equals another in its view form. The standard compares pairs and ranges of one
+/// type only.
 template <class A, class B>
 bool same_key(const A& a, const B& b) {
   if constexpr (std::is_same_v<A, B> || std::is_convertible_v<const A&, std::string_view>) {
@@ -22,7 +22,8 @@ bool same_key(const A& a, const B& b) {
   } else if constexpr (requires { std::tuple_size<A>::value; }) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return (same_key(std::get<I>(a), std::get<I>(b)) && ...);
-    }(std::make_index_sequence<std::tuple_size_v<A>>());
+    }
+    (std::make_index_sequence<std::tuple_size_v<A>>());
   } else if constexpr (requires { a.has_value(), *a, b.has_value(), *b; }) {
     return a.has_value() == b.has_value() && (!a.has_value() || same_key(*a, *b));
   } else if constexpr (std::ranges::input_range<const A> && std::ranges::input_range<const B>) {

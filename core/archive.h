@@ -29,6 +29,7 @@
 
 #include "weir/core/bytes.h"
 #include "weir/core/error.h"
+#include "weir/core/owned.h"
 
 /// The slim archive: how records, blocks, map outputs and messages are written.
 ///
@@ -233,6 +234,26 @@ struct Decoded<std::pair<A, B>> {
 template <class T>
 using decoded_t = typename Decoded<T>::type;
 
+/// What a type's `serialize` reads its fields from.
+class FieldReader final : public SlimReader {
+ public:
+  explicit FieldReader(const SlimReader& reader) : SlimReader(reader) {}
+
+  template <class T>
+  FieldReader& operator&(T&& value) {
+    static_assert(
+        is_owned<T>,
+        "a type that holds views (std::string_view, std::span) cannot be stored: give it "
+        "an owning form and specialise weir::owned, or hold a std::string or std::vector");
+    if constexpr (is_owned<T>) SlimReader::operator&(value);
+    return *this;
+  }
+  template <class T>
+  FieldReader& operator>>(T&& value) {
+    return *this & value;
+  }
+};
+
 template <class T>
 struct Codec {
   static_assert(!std::is_pointer_v<T>, "pointers are not serialized: send what they point to");
@@ -260,7 +281,9 @@ struct Codec {
     } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
       value = reader.get<T>();
     } else {
-      describe(reader, value);
+      FieldReader fields(reader);
+      describe(fields, value);
+      reader = fields;
     }
   }
 

@@ -70,13 +70,15 @@ class VectorStream final : public ChunkStream<T> {
   ChunkBuffer<T> buffer_;
 };
 
+/// Whether elements can be kept and read back from their owning form.
+template <class T>
+inline constexpr bool is_persistable =
+    Serializable<owned_t<T>>&& std::is_constructible_v<T, const owned_t<T>&>;
+
 /// A stored block as a stream. T is the stored type or constructible from it.
 template <class T>
 std::unique_ptr<ChunkStream<T>> open_block(std::shared_ptr<const Block> block) {
   using Stored = owned_t<T>;
-  static_assert(std::is_constructible_v<T, const Stored&>,
-                "elements of this type cannot be read back from their owning form: map them to "
-                "owning values before persist()");
   const auto typed = std::dynamic_pointer_cast<const MemoryBlock<Stored>>(std::move(block));
   if (typed == nullptr)
     throw Error(ErrorCode::kInternal, "a stored block has another element type");

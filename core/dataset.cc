@@ -1,15 +1,26 @@
 #include "weir/core/dataset.h"
 
 #include "weir/core/engine.h"
+#include "weir/core/error.h"
 #include "weir/core/hash.h"
 
 namespace weir::internal {
+namespace {
+
+DatasetId next_id(const std::shared_ptr<Engine>& engine) {
+  if (engine == nullptr) {
+    throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
+  }
+  return engine->next_dataset_id();
+}
+
+}  // namespace
 
 DatasetBase::DatasetBase(const std::shared_ptr<Engine>& engine, const char* operation,
                          std::uint32_t num_partitions,
                          std::vector<std::shared_ptr<DatasetBase>> parents,
                          std::optional<Partitioner> partitioner)
-    : id_(engine->next_dataset_id()),
+    : id_(next_id(engine)),
       engine_(engine),
       operation_(operation),
       num_partitions_(num_partitions),

@@ -134,14 +134,18 @@ class Dataset : public DatasetBase {
   std::unique_ptr<ChunkStream<T>> open(TaskRun& run, std::uint32_t partition) const {
     const DatasetId stored_as = run.cached_as(node_index());
     if (stored_as == 0) return compute(run, partition);
-    auto block = run.blocks().block(stored_as, partition);
-    if (block == nullptr) {
-      auto fresh = MemoryBlock<owned_t<T>>::drain(*compute(run, partition));
-      run.blocks().put_block(stored_as, partition, fresh);
-      run.note_stored({stored_as, partition, fresh->size_bytes()});
-      block = std::move(fresh);
+    if constexpr (is_persistable<T>) {
+      auto block = run.blocks().block(stored_as, partition);
+      if (block == nullptr) {
+        auto fresh = MemoryBlock<owned_t<T>>::drain(*compute(run, partition));
+        run.blocks().put_block(stored_as, partition, fresh);
+        run.note_stored({stored_as, partition, fresh->size_bytes()});
+        block = std::move(fresh);
+      }
+      return open_block<T>(std::move(block));
+    } else {
+      throw Error(ErrorCode::kInternal, "a dataset is persisted whose elements cannot be");
     }
-    return open_block<T>(std::move(block));
   }
 
  protected:

@@ -69,7 +69,9 @@ void Engine::stop() {
   // Everything posted before this runs; nothing posted after it does.
   std::promise<void> drained;
   runner_->post([this, &drained] {
-    perform(scheduler_.on_failure("the context was stopped"));
+    while (!jobs_.empty()) {
+      perform(scheduler_.cancel(jobs_.begin()->first, "the context was stopped"));
+    }
     failure_ = "the context was stopped";
     drained.set_value();
   });
@@ -143,9 +145,10 @@ template <class Event>
 void Engine::notify(void (Listener::*handler)(const Event&), Event event) {
   const std::scoped_lock lock(listeners_mutex_);
   if (listeners_.empty()) return;
-  bus_.post([listeners = listeners_, handler, event = std::move(event)] {
-    for (const auto& listener : listeners) ((*listener).*handler)(event);
-  });
+  const auto shared = std::make_shared<const Event>(std::move(event));
+  for (const auto& listener : listeners_) {
+    bus_.post([listener, handler, shared] { ((*listener).*handler)(*shared); });
+  }
 }
 
 void Engine::on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) {

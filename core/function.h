@@ -41,6 +41,17 @@ inline constexpr bool shippable =
                 "written [] that takes the values first; write [] where [=] or [&] captures " \
                 "nothing; use weir::fn<&function> for a plain function")
 
+namespace internal {
+
+/// The fields of a function. Nothing for what is not shippable: the operator that was given it has
+/// been refused, which is to be the only error.
+template <class Archive, class F>
+void serialize_function(Archive& ar, F& function) {
+  if constexpr (shippable<F> && SelfDescribing<F, SlimWriter>) ar& function;
+}
+
+}  // namespace internal
+
 /// A plain function as a shippable function object: `weir::fn<&parse>`.
 template <auto function>
 struct Fn {
@@ -71,14 +82,18 @@ class Bound {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & values_;
-    if constexpr (!std::is_empty_v<F>) ar& function_;
+    if constexpr ((Serializable<Values> && ...)) ar& values_;  // else bind has been refused
+    internal::serialize_function(ar, function_);
   }
 
  private:
   std::tuple<Values...> values_;
   [[no_unique_address]] F function_;
 };
+
+/// What is wrong with it, `bind` has said.
+template <class F, class... Values>
+inline constexpr bool shippable<Bound<F, Values...>> = true;
 
 namespace internal {
 
@@ -109,14 +124,18 @@ namespace internal {
 
 template <class F>
 void write_function(SlimWriter& writer, const F& function) {
-  if constexpr (!is_stateless<F> || SelfDescribing<F, SlimWriter>) writer& function;
+  serialize_function(writer, const_cast<F&>(function));
 }
 
 template <class F>
 F read_function(SlimReader& reader) {
-  F function{};
-  if constexpr (!is_stateless<F> || SelfDescribing<F, SlimWriter>) reader& function;
-  return function;
+  if constexpr (std::is_default_constructible_v<F>) {
+    F function{};
+    serialize_function(reader, function);
+    return function;
+  } else {
+    throw Error(ErrorCode::kInternal, "a function that is not shippable");
+  }
 }
 
 }  // namespace internal

@@ -29,7 +29,7 @@ struct FunctionHolder {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    if constexpr (!is_stateless<F> || SelfDescribing<F, SlimWriter>) ar& function;
+    serialize_function(ar, function);
   }
 };
 

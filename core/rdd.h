@@ -97,8 +97,10 @@ class Rdd {
   auto map_values(F f) const {
     WEIR_REQUIRE_PAIRS(T);
     WEIR_REQUIRE_SHIPPABLE(F);
-    return pipe("map_values", internal::MapValuesPipe<Key, Value, F>{{std::move(f)}},
-                dataset_->partitioner());
+    if constexpr (internal::PairOf<T>::value) {
+      return pipe("map_values", internal::MapValuesPipe<Key, Value, F>{{std::move(f)}},
+                  dataset_->partitioner());
+    }
   }
 
   /// One (k, v) per key, v the reduction of its values by `f(v, v) -> v`, which must be associative
@@ -108,15 +110,19 @@ class Rdd {
   auto reduce_by_key(F f, std::uint32_t partitions = 0) const {
     WEIR_REQUIRE_PAIRS(T);
     WEIR_REQUIRE_SHIPPABLE(F);
-    return combine("reduce_by_key", internal::ReduceAggregator<Value, F>{{std::move(f)}},
-                   partitions);
+    if constexpr (internal::PairOf<T>::value) {
+      return combine("reduce_by_key", internal::ReduceAggregator<Value, F>{{std::move(f)}},
+                     partitions);
+    }
   }
 
   /// One (k, all values of k) per key, the values in the order of the input's partitions. Shuffles
   /// every record; prefer reduce_by_key where values can be combined.
   auto group_by_key(std::uint32_t partitions = 0) const {
     WEIR_REQUIRE_PAIRS(T);
-    return combine("group_by_key", internal::GroupAggregator<Value>{}, partitions);
+    if constexpr (internal::PairOf<T>::value) {
+      return combine("group_by_key", internal::GroupAggregator<Value>{}, partitions);
+    }
   }
 
   // --- actions: run a job ---
@@ -197,6 +203,9 @@ class Rdd {
   /// Keeps the elements where they are first computed, for later jobs. What is lost is recomputed.
   /// T must be constructible from owned_t<T>.
   Rdd persist(StorageLevel level = StorageLevel::kMemory) const {
+    static_assert(internal::is_persistable<T>,
+                  "elements of this type cannot be kept and read back: make the type serializable, "
+                  "or map its views to owning values before persist()");
     dataset_->set_storage_level(level);
     return *this;
   }

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "weir/core/time.h"
 
@@ -25,12 +24,6 @@ struct BatchInput {
   std::string from;                      ///< encoded position of the first element
   std::string end;                       ///< encoded position after the last
   std::optional<std::uint64_t> records;  ///< number of elements, if the input knows
-};
-
-/// A batch with its input: complete, once cut, whatever happens to the sources afterwards.
-struct CutBatch {
-  Batch batch;
-  std::vector<BatchInput> inputs;  ///< one per input stream, in order of creation
 };
 
 }  // namespace weir

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -11,6 +13,8 @@
 
 namespace weir::internal {
 namespace {
+
+constexpr auto kCancelAgainAfter = std::chrono::milliseconds(100);
 
 std::string message_of(const std::exception_ptr& failure) {
   try {
@@ -131,7 +135,13 @@ std::optional<BatchLoop::Message> BatchLoop::next_message() {
   const std::optional<Time> due = next_timer();
   std::unique_lock lock(mutex_);
   while (inbox_.empty()) {
-    if (!due) {
+    if (cancelled_) {
+      // In real time, whatever the clock: the batch may have begun a job just after the last try.
+      if (changed_.wait_for(lock, kCancelAgainAfter) == std::cv_status::no_timeout) continue;
+      lock.unlock();
+      cancel_running();
+      lock.lock();
+    } else if (!due) {
       changed_.wait(lock);
     } else if (now() >= *due) {
       return std::nullopt;
@@ -194,13 +204,17 @@ void BatchLoop::perform(const std::vector<BatchScheduler::Action>& actions) {
     } else if (std::holds_alternative<BatchScheduler::StopCutting>(action)) {
       perform(generator_.on(BatchGenerator::StopNow{}, now()));
     } else if (std::holds_alternative<BatchScheduler::CancelRunning>(action)) {
-      cancelled_ = true;
-      options_.context.engine()->cancel_jobs("the stream is stopping");
+      cancel_running();
     } else if (const auto dropped = std::get<BatchScheduler::Finished>(action).dropped;
                dropped != 0) {
       log_warning("batches that were cut but not processed: " + std::to_string(dropped));
     }
   }
+}
+
+void BatchLoop::cancel_running() {
+  cancelled_ = true;
+  options_.context.engine()->cancel_jobs("the stream is stopping");
 }
 
 /// Fixes the batch's input and queues it.

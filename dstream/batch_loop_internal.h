@@ -75,6 +75,7 @@ class BatchLoop {
   void perform(const std::vector<BatchScheduler::Action>& actions);
   void cut(const Batch& batch);
   void finish_batch(const BatchScheduler::BatchDone& done);
+  void cancel_running();
   void finish();
 
   // On the batch thread.

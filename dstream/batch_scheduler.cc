@@ -19,7 +19,7 @@ std::vector<BatchScheduler::Action> BatchScheduler::on(const Event& event, Time 
   } else if (std::holds_alternative<Close>(event)) {
     closed_ = true;
   } else if (std::holds_alternative<Abort>(event)) {
-    abort(now);
+    abort();
   } else {
     on_timer(now);
   }
@@ -45,24 +45,18 @@ void BatchScheduler::on_ended(const Ended& event, Time now) {
   at->ended = now;
   actions_.push_back(BatchDone{*at, event.failed});
   running_.erase(at);
-  if (event.failed) abort(now);
+  if (event.failed) abort();
 }
 
 void BatchScheduler::on_timer(Time now) {
-  if (!timer_ || now < *timer_) return;
-  if (state_ == State::kDraining) {
-    abort(now);
-  } else if (state_ == State::kAborting) {
-    actions_.push_back(CancelRunning{});
-    timer_ = now + kCancelAgainAfter;
-  }
+  if (timer_ && now >= *timer_) abort();
 }
 
-void BatchScheduler::abort(Time now) {
+void BatchScheduler::abort() {
   if (state_ == State::kAborting || state_ == State::kFinished) return;
   dropped_ += waiting_.size();
   waiting_.clear();
-  timer_ = now + kCancelAgainAfter;
+  timer_.reset();
   enter(State::kAborting);
   actions_.push_back(StopCutting{});
   if (!running_.empty()) actions_.push_back(CancelRunning{});

@@ -78,7 +78,6 @@ class BatchScheduler {
     std::size_t depth = 1;
     Duration drain_cap{};
   };
-  static constexpr Duration kCancelAgainAfter = std::chrono::milliseconds(100);
 
   explicit BatchScheduler(Options options) : options_(options) {}
 
@@ -94,7 +93,7 @@ class BatchScheduler {
   void on_submit(const Submit& event, Time now);
   void on_ended(const Ended& event, Time now);
   void on_timer(Time now);
-  void abort(Time now);
+  void abort();
   void start_what_can(Time now);
   void finish_if_done();
   void enter(State state);
@@ -104,7 +103,7 @@ class BatchScheduler {
   bool closed_ = false;
   std::deque<BatchTimes> waiting_;
   std::vector<BatchTimes> running_;  // at most options_.depth
-  std::optional<Time> timer_;        // kDraining: the cap; kAborting: cancel again
+  std::optional<Time> timer_;        // kDraining: the cap
   std::size_t dropped_ = 0;
   std::vector<Action> actions_;  // of the event being handled
 };

@@ -1,7 +1,5 @@
 #include "weir/core/dag_scheduler.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -11,6 +9,8 @@
 #include <type_traits>
 #include <variant>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "weir/core/hash.h"
 
@@ -40,7 +40,8 @@ LeafNeed source(std::uint32_t partition) {
 }
 
 /// `tasks` tasks, each of which reads its partition of all the given shuffles, or a source.
-StagePlan stage(const std::string& name, std::uint32_t tasks, const std::vector<ShuffleId>& shuffles) {
+StagePlan stage(const std::string& name, std::uint32_t tasks,
+                const std::vector<ShuffleId>& shuffles) {
   StagePlan plan;
   plan.name = name;
   for (std::uint32_t p = 0; p < tasks; ++p) {
@@ -52,7 +53,8 @@ StagePlan stage(const std::string& name, std::uint32_t tasks, const std::vector<
   return plan;
 }
 
-StagePlan map_stage(ShuffleId writes, std::uint32_t tasks, const std::vector<ShuffleId>& shuffles = {}) {
+StagePlan map_stage(ShuffleId writes, std::uint32_t tasks,
+                    const std::vector<ShuffleId>& shuffles = {}) {
   StagePlan plan = stage("map" + std::to_string(writes), tasks, shuffles);
   plan.writes = writes;
   return plan;
@@ -87,8 +89,8 @@ Done result(const std::string& content) {
   return done;
 }
 
-/// Feeds the scheduler by hand and says what it wants, in words: "launch 1:0/2" is task 2 of stage 0 of
-/// job 1, "again" a stage whose outputs were lost.
+/// Feeds the scheduler by hand and says what it wants, in words: "launch 1:0/2" is task 2 of stage
+/// 0 of job 1, "again" a stage whose outputs were lost.
 class Scheduling : public ::testing::Test {
  protected:
   struct TaskName {
@@ -108,9 +110,12 @@ class Scheduling : public ::testing::Test {
     return read(scheduler_.on_outcome(attempt, worker, std::move(outcome)));
   }
   Texts end_map(TaskName task, WorkerId worker) {
-    return end(task, worker, map_done(worker, task.partition, "m" + std::to_string(task.partition)));
+    return end(task, worker,
+               map_done(worker, task.partition, "m" + std::to_string(task.partition)));
   }
-  Texts end_result(TaskName task) { return end(task, kA, result("r" + std::to_string(task.partition))); }
+  Texts end_result(TaskName task) {
+    return end(task, kA, result("r" + std::to_string(task.partition)));
+  }
   Texts fail(TaskName task, const std::string& message) { return end(task, kA, Failed{message}); }
 
   const TaskSpec& spec(TaskName task) const { return running_.at(task); }
@@ -120,7 +125,8 @@ class Scheduling : public ::testing::Test {
   /// The workers from which the task was told to read its first input.
   std::vector<WorkerId> sources(TaskName task) const {
     std::vector<WorkerId> workers;
-    for (const Segment& segment : spec(task).inputs.at(0).segments) workers.push_back(segment.worker);
+    for (const Segment& segment : spec(task).inputs.at(0).segments)
+      workers.push_back(segment.worker);
     return workers;
   }
 
@@ -136,7 +142,8 @@ class Scheduling : public ::testing::Test {
 
  private:
   static std::string name(const TaskName& t) {
-    return std::to_string(t.job) + ":" + std::to_string(t.stage) + "/" + std::to_string(t.partition);
+    return std::to_string(t.job) + ":" + std::to_string(t.stage) + "/" +
+           std::to_string(t.partition);
   }
 
   void read(DagScheduler::Launch& launch, Texts& texts) {
@@ -233,14 +240,13 @@ TEST_F(Scheduling, TasksCarryWhatTheirJobSays) {
 
 TEST_F(Scheduling, StagesRunInTheOrderOfTheirNeeds) {
   // 1 and 2 feed 3; 3 and 1 feed the result.
-  submit(1, job({map_stage(1, 1), map_stage(2, 1), map_stage(3, 1, {1, 2}), result_stage(1, {3, 1})}));
+  submit(1,
+         job({map_stage(1, 1), map_stage(2, 1), map_stage(3, 1, {1, 2}), result_stage(1, {3, 1})}));
   EXPECT_EQ(num_running(), 2U);
   end_map({1, 0, 0}, kA);
   EXPECT_FALSE(is_running({1, 2, 0}));
-  EXPECT_EQ(end_map({1, 1, 0}, kA),
-            (Texts{"completed 1:1", "submitted 1:2 of 1", "launch 1:2/0"}));
-  EXPECT_EQ(end_map({1, 2, 0}, kA),
-            (Texts{"completed 1:2", "submitted 1:3 of 1", "launch 1:3/0"}));
+  EXPECT_EQ(end_map({1, 1, 0}, kA), (Texts{"completed 1:1", "submitted 1:2 of 1", "launch 1:2/0"}));
+  EXPECT_EQ(end_map({1, 2, 0}, kA), (Texts{"completed 1:2", "submitted 1:3 of 1", "launch 1:3/0"}));
   EXPECT_EQ(end_result({1, 3, 0}), (Texts{"completed 1:3", "job 1 succeeded: r0"}));
 }
 
@@ -495,9 +501,9 @@ TEST_F(Scheduling, OtherContentMadeAgainRestartsItsConsumers) {
   end_result({1, 1, 1});  // done with the first content
   end({1, 1, 0}, kA, FetchFailed{9, kB, {1}, "gone"});
   EXPECT_TRUE(is_running({1, 1, 2}));  // may be reading the first content
-  EXPECT_EQ(end({1, 0, 1}, kA, map_done(kA, 1, "other")),
-            (Texts{"cancel 1:1/2", "launch 1:1/0", "launch 1:1/1", "launch 1:1/2",
-                   "completed 1:0"}));
+  EXPECT_EQ(
+      end({1, 0, 1}, kA, map_done(kA, 1, "other")),
+      (Texts{"cancel 1:1/2", "launch 1:1/0", "launch 1:1/1", "launch 1:1/2", "completed 1:0"}));
   end_result({1, 1, 0});
   end_result({1, 1, 1});
   EXPECT_EQ(end_result({1, 1, 2}), (Texts{"completed 1:1", "job 1 succeeded: r0 r1 r2"}));
@@ -647,9 +653,8 @@ class RandomScheduling : public ::testing::TestWithParam<std::uint64_t> {
         failure.map_partitions.push_back(segment.map_partition);
       }
       // One failure names one worker.
-      std::erase_if(failure.map_partitions, [&](std::uint32_t p) {
-        return input.segments[p].worker != failure.worker;
-      });
+      std::erase_if(failure.map_partitions,
+                    [&](std::uint32_t p) { return input.segments[p].worker != failure.worker; });
       if (!failure.map_partitions.empty()) {
         return perform(scheduler_.on_outcome(task.attempt, worker, failure));
       }

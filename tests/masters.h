@@ -1,9 +1,9 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cctype>
 #include <string>
+
+#include <gtest/gtest.h>
 
 /// Table tests run over every kind of master: one thread, several threads, worker processes.
 namespace weir::test {
@@ -19,8 +19,8 @@ inline std::string master_name(const ::testing::TestParamInfo<const char*>& info
   return name;
 }
 
-#define WEIR_TEST_OVER_MASTERS(suite)                                                       \
-  INSTANTIATE_TEST_SUITE_P(Masters, suite, ::testing::ValuesIn(::weir::test::kMasters),     \
+#define WEIR_TEST_OVER_MASTERS(suite)                                                   \
+  INSTANTIATE_TEST_SUITE_P(Masters, suite, ::testing::ValuesIn(::weir::test::kMasters), \
                            ::weir::test::master_name)
 
 }  // namespace weir::test

@@ -1,7 +1,5 @@
 // Every operation of datasets and pairs, over every kind of master.
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -16,10 +14,13 @@
 #include <utility>
 #include <vector>
 
-#include "masters.h"
-#include "process_tools.h"
+#include <gtest/gtest.h>
+
 #include "weir/core/log.h"
 #include "weir/weir.h"
+
+#include "masters.h"
+#include "process_tools.h"
 
 namespace weir::test {
 namespace {
@@ -88,7 +89,8 @@ class RddTest : public ::testing::TestWithParam<const char*> {
   std::uint64_t new_records() {
     std::uint64_t sum = 0;
     const auto all = events().tasks();
-    for (; records_seen_ < all.size(); ++records_seen_) sum += all[records_seen_].metrics.records_read;
+    for (; records_seen_ < all.size(); ++records_seen_)
+      sum += all[records_seen_].metrics.records_read;
     return sum;
   }
 
@@ -174,8 +176,9 @@ TEST_P(RddTest, NothingAtAll) {
   EXPECT_EQ(nothing.collect(), Ints{});
   EXPECT_EQ(nothing.count(), 0);
   EXPECT_EQ(nothing.take(3), Ints{});
-  EXPECT_EQ(nothing.map([](int x) { return std::pair(x, x); }).reduce_by_key(std::plus<>()).count(), 0);
-  nothing.foreach([](int) {});
+  EXPECT_EQ(nothing.map([](int x) { return std::pair(x, x); }).reduce_by_key(std::plus<>()).count(),
+            0);
+  nothing.foreach ([](int) {});
   EXPECT_EQ(error_of([&] { nothing.reduce(std::plus<>()); }).code(), ErrorCode::kInvalidArgument);
 
   const auto empty = context_.parallelize(Ints{}, 3);
@@ -214,10 +217,11 @@ TEST_P(RddTest, EveryKindOfShippableFunction) {
   EXPECT_EQ(rdd.map(fn<&negated>).collect(), (Ints{-1, -2, -3}));
   EXPECT_EQ(rdd.map(Power{3}).collect(), (Ints{1, 8, 27}));
   const int by = 10;
-  EXPECT_EQ(rdd.map(weir::bind(by, [](int b, int x) { return b * x; })).collect(), (Ints{10, 20, 30}));
-  EXPECT_EQ(rdd.map(weir::bind("no. ", [](const std::string& prefix, int x) {
-                 return prefix + std::to_string(x);
-               })).collect(),
+  EXPECT_EQ(rdd.map(weir::bind(by, [](int b, int x) { return b * x; })).collect(),
+            (Ints{10, 20, 30}));
+  EXPECT_EQ(rdd.map(weir::bind("no. ", [](const std::string& prefix,
+                                          int x) { return prefix + std::to_string(x); }))
+                .collect(),
             (Words{"no. 1", "no. 2", "no. 3"}));
   EXPECT_EQ(rdd.reduce(std::plus<>()), 6);
 }
@@ -259,7 +263,9 @@ TEST_P(RddTest, TransformationsChain) {
   const auto result = context_.parallelize(numbers(1000), 4)
                           .filter([](int x) { return x % 3 == 0; })
                           .map([](int x) { return x / 3; })
-                          .flat_map([](int x) { return Ints{x, -x}; })
+                          .flat_map([](int x) {
+                            return Ints{x, -x};
+                          })
                           .filter([](int x) { return x < 0 && x > -4; });
   EXPECT_EQ(result.collect(), (Ints{-1, -2, -3}));
 }
@@ -277,17 +283,21 @@ TEST_P(RddTest, UnionPutsPartitionsInARow) {
 }
 
 TEST_P(RddTest, ViewsLiveInsideAStageAndAreOwnedOutside) {
-  const auto words = context_.parallelize({"the quick fox", "the dog"}, 2)
-                         .flat_map([](const std::string& line) { return split(line, ' '); });
+  const auto words =
+      context_.parallelize({"the quick fox", "the dog"}, 2).flat_map([](const std::string& line) {
+        return split(line, ' ');
+      });
   static_assert(std::is_same_v<decltype(words)::value_type, std::string_view>);
   EXPECT_EQ(words.collect(), (Words{"the", "quick", "fox", "the", "dog"}));
   EXPECT_EQ(words.take(4), (Words{"the", "quick", "fox", "the"}));
   EXPECT_EQ(words.reduce([](std::string_view a, std::string_view b) { return std::max(a, b); }),
             "the");
   const auto pairs = words.map([](std::string_view w) { return std::pair(w, w.substr(0, 1)); });
-  EXPECT_EQ(sorted(pairs.reduce_by_key([](std::string_view a, std::string_view b) {
-                          return std::string(a) + std::string(b);
-                        }).collect()),
+  EXPECT_EQ(sorted(pairs
+                       .reduce_by_key([](std::string_view a, std::string_view b) {
+                         return std::string(a) + std::string(b);
+                       })
+                       .collect()),
             (std::vector<std::pair<std::string, std::string>>{
                 {"dog", "d"}, {"fox", "f"}, {"quick", "q"}, {"the", "tt"}}));
   const auto kept = words.persist();
@@ -313,9 +323,8 @@ TEST_P(RddTest, MapValues) {
 }
 
 TEST_P(RddTest, ReduceByKeyTakesANumberOfPartitions) {
-  const auto pairs = context_.parallelize(numbers(100), 4).map([](int x) {
-    return std::pair(x % 10, x);
-  });
+  const auto pairs =
+      context_.parallelize(numbers(100), 4).map([](int x) { return std::pair(x % 10, x); });
   for (const std::uint32_t partitions : {1U, 2U, 7U, 32U}) {
     const auto sums = pairs.reduce_by_key(std::plus<>(), partitions);
     EXPECT_EQ(sums.num_partitions(), partitions);
@@ -328,8 +337,10 @@ TEST_P(RddTest, ReduceByKeyTakesANumberOfPartitions) {
 
 TEST_P(RddTest, ReduceByKeyOnKeysOfManyTypes) {
   using Key = std::tuple<std::string, double, std::optional<int>>;
-  const std::vector<std::pair<Key, int>> input = {{{"a", 0.0, 1}, 1},  {{"a", -0.0, 1}, 2},
-                                                  {{"a", 0.0, {}}, 4}, {{"b", 0.0, 1}, 8},
+  const std::vector<std::pair<Key, int>> input = {{{"a", 0.0, 1}, 1},
+                                                  {{"a", -0.0, 1}, 2},
+                                                  {{"a", 0.0, {}}, 4},
+                                                  {{"b", 0.0, 1}, 8},
                                                   {{"a", 0.0, 1}, 16}};
   EXPECT_EQ(sorted(context_.parallelize(input, 3).reduce_by_key(std::plus<>()).collect()),
             (std::vector<std::pair<Key, int>>{
@@ -372,10 +383,10 @@ TEST_P(RddTest, GroupByKeyKeepsTheOrderOfTheInput) {
   const auto groups = context_.parallelize(numbers(20), 5)
                           .map([](int x) { return std::pair(x % 3, x); })
                           .group_by_key(2);
-  EXPECT_EQ(sorted(groups.collect()), (std::vector<std::pair<int, Ints>>{
-                                          {0, {0, 3, 6, 9, 12, 15, 18}},
-                                          {1, {1, 4, 7, 10, 13, 16, 19}},
-                                          {2, {2, 5, 8, 11, 14, 17}}}));
+  EXPECT_EQ(sorted(groups.collect()),
+            (std::vector<std::pair<int, Ints>>{{0, {0, 3, 6, 9, 12, 15, 18}},
+                                               {1, {1, 4, 7, 10, 13, 16, 19}},
+                                               {2, {2, 5, 8, 11, 14, 17}}}));
 }
 
 TEST_P(RddTest, ShufflesFollowShuffles) {
@@ -385,7 +396,8 @@ TEST_P(RddTest, ShufflesFollowShuffles) {
                              .reduce_by_key(std::plus<>())
                              .map([](const auto& count) { return std::pair(count.second, 1); })
                              .reduce_by_key(std::plus<>());
-  EXPECT_EQ(sorted(histogram.collect()), (std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {3, 1}}));
+  EXPECT_EQ(sorted(histogram.collect()),
+            (std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {3, 1}}));
   EXPECT_EQ(new_stages().size(), 3U);
   EXPECT_EQ(histogram.count(), 3);
   EXPECT_EQ(new_stages().size(), 1U) << "map outputs that exist are used again";
@@ -413,8 +425,9 @@ TEST_P(RddTest, PartitionedDataIsNotShuffledAgain) {
   EXPECT_EQ(twice.num_partitions(), 4U);
   EXPECT_EQ(sorted(twice.collect()), (Counts{{"a", 40}, {"b", 20}}));
   EXPECT_EQ(new_stages().size(), 2U);
-  EXPECT_EQ(sorted(once.group_by_key(4).collect()),
-            (std::vector<std::pair<std::string, std::vector<std::int64_t>>>{{"a", {4}}, {"b", {2}}}));
+  EXPECT_EQ(
+      sorted(once.group_by_key(4).collect()),
+      (std::vector<std::pair<std::string, std::vector<std::int64_t>>>{{"a", {4}}, {"b", {2}}}));
   EXPECT_EQ(new_stages().size(), 1U);
   EXPECT_EQ(once.reduce_by_key(std::plus<>(), 3).count(), 2);
   EXPECT_EQ(new_stages().size(), 2U) << "another number of partitions is another partitioner";
@@ -466,7 +479,7 @@ TEST_P(RddTest, TakeStopsInsideAPartition) {
 TEST_P(RddTest, ForeachHappensForEveryElement) {
   const TempFolder folder;
   context_.parallelize(numbers(20), 4)
-      .foreach(weir::bind(folder.file(""), [](const std::string& path, int x) {
+      .foreach (weir::bind(folder.file(""), [](const std::string& path, int x) {
         write_file(path + std::to_string(x), "");
       }));
   std::size_t files = 0;
@@ -491,11 +504,12 @@ TEST_P(RddTest, ForeachPartitionHappensOncePerPartition) {
 
 TEST_P(RddTest, EffectsOfAFailedAttemptHappenAgain) {
   const TempFolder folder;
-  context_.parallelize({1, 2}, 1).foreach(weir::bind(folder.file(""), [](const std::string& path, int x) {
-    const auto attempt = TaskContext::current().attempt();
-    if (x == 2 && attempt == 1) throw std::runtime_error("boom");
-    write_file(path + std::to_string(x) + "." + std::to_string(attempt), "");
-  }));
+  context_.parallelize({1, 2}, 1).foreach (
+      weir::bind(folder.file(""), [](const std::string& path, int x) {
+        const auto attempt = TaskContext::current().attempt();
+        if (x == 2 && attempt == 1) throw std::runtime_error("boom");
+        write_file(path + std::to_string(x) + "." + std::to_string(attempt), "");
+      }));
   EXPECT_TRUE(std::filesystem::exists(folder.file("1.1")));
   EXPECT_FALSE(std::filesystem::exists(folder.file("2.1")));
   EXPECT_TRUE(std::filesystem::exists(folder.file("1.2")));
@@ -516,7 +530,8 @@ TEST_P(RddTest, TasksKnowTheirPartitionAndAttempt) {
 // --- persist ---
 
 TEST_P(RddTest, PersistedElementsAreComputedOnce) {
-  const auto kept = context_.parallelize(numbers(100), 4).map([](int x) { return x * 2; }).persist();
+  const auto kept =
+      context_.parallelize(numbers(100), 4).map([](int x) { return x * 2; }).persist();
   EXPECT_EQ(kept.count(), 100);
   EXPECT_EQ(new_records(), 100U);
   EXPECT_EQ(kept.reduce(std::plus<>()), 9900);
@@ -678,8 +693,8 @@ TEST_P(ContextTest, StopEndsARunningActionAsCancelled) {
   std::optional<Error> error;
   std::jthread action([&] {
     error = error_of([&] {
-      context.parallelize(numbers(2), 2).foreach(weir::bind(
-          folder.file("started"), [](const std::string& path, int) {
+      context.parallelize(numbers(2), 2)
+          .foreach (weir::bind(folder.file("started"), [](const std::string& path, int) {
             write_file(path + std::to_string(TaskContext::current().partition()), "");
             (void)eventually([] { return TaskContext::current().cancelled(); });
           }));
@@ -697,8 +712,8 @@ TEST_P(RddTest, CancellingJobsLeavesTheContextUsable) {
   {
     std::jthread action([&] {
       error = error_of([&] {
-        context_.parallelize({1}, 1).foreach(weir::bind(
-            folder.file("started"), [](const std::string& path, int) {
+        context_.parallelize({1}, 1).foreach (
+            weir::bind(folder.file("started"), [](const std::string& path, int) {
               write_file(path, "");
               (void)eventually([] { return TaskContext::current().cancelled(); });
             }));
@@ -723,8 +738,10 @@ TEST_P(RddTest, ActionsRunFromSeveralThreadsAtOnce) {
       threads.emplace_back([&, t] {
         for (int round = 0; round < 5; ++round) {
           for (const auto& [key, value] : shared.collect()) sums[t] += value;
-          const auto own = context_.parallelize(numbers(10), 2).map([](int x) { return std::pair(x % 2, x); });
-          for (const auto& [key, value] : own.reduce_by_key(std::plus<>()).collect()) sums[t] += value;
+          const auto own =
+              context_.parallelize(numbers(10), 2).map([](int x) { return std::pair(x % 2, x); });
+          for (const auto& [key, value] : own.reduce_by_key(std::plus<>()).collect())
+            sums[t] += value;
         }
       });
     }
@@ -752,7 +769,8 @@ TEST_P(RddTest, EveryListenerIsToldThoughOneThrows) {
 }
 
 TEST_P(RddTest, EventsTellOfStagesAndTasks) {
-  const auto counts = context_.parallelize({Count("a", 1), Count("b", 2)}, 2).reduce_by_key(std::plus<>(), 3);
+  const auto counts =
+      context_.parallelize({Count("a", 1), Count("b", 2)}, 2).reduce_by_key(std::plus<>(), 3);
   EXPECT_EQ(counts.count(), 2);
   const auto stages = events().stages();
   ASSERT_EQ(stages.size(), 2U);
@@ -766,7 +784,8 @@ TEST_P(RddTest, EventsTellOfStagesAndTasks) {
 }
 
 TEST(Masters, AnUnknownOneIsRefusedWithTheKnown) {
-  for (const char* master : {"remote[2]", "local[0]", "local[x]", "local[1,2]", "local", "local[", ""}) {
+  for (const char* master :
+       {"remote[2]", "local[0]", "local[x]", "local[1,2]", "local", "local[", ""}) {
     const Error error = error_of([&] { const Context context(Config().set("master", master)); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << master;
     EXPECT_TRUE(contains(error.what(), "'"s + master + "'")) << error.what();

@@ -30,6 +30,8 @@ EndOffsets::Known EndOffsets::ask(Duration timeout) {
     const std::string late = "no answer within " + to_string(timeout) + client_->last_report();
     known.trouble = trouble_.empty() ? late : trouble_;
   }
+  known.silent_for =
+      std::chrono::duration_cast<Duration>(SteadyClock::now() - last_success_);
   known.missing = missing_;
   if (!missing_.empty()) {
     known.missing_for = std::chrono::duration_cast<Duration>(SteadyClock::now() - missing_since_);
@@ -58,6 +60,7 @@ void EndOffsets::ask_brokers(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   for (const PartitionOffset& end : answer.offsets) set_offset(ends_, end);
   trouble_ = answer.trouble;
+  if (trouble_.empty()) last_success_ = SteadyClock::now();
   std::string missing;
   for (const PartitionOffset& each : answer.unknown) {
     missing +=

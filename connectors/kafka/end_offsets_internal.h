@@ -28,6 +28,7 @@ class EndOffsets {
     Position ends;           ///< newest known end of each partition that ever had one
     bool fresh = false;      ///< the brokers answered this very question
     std::string trouble;     ///< why some ends are not fresh; empty when all are
+    Duration silent_for{};   ///< since the brokers last told all ends
     std::string missing;     ///< partitions that the brokers say do not exist
     Duration missing_for{};  ///< for how long they have said so
   };
@@ -53,6 +54,7 @@ class EndOffsets {
   std::string trouble_;
   std::string missing_;
   SteadyClock::time_point missing_since_{};
+  SteadyClock::time_point last_success_ = SteadyClock::now();
   std::uint64_t asked_ = 0;
   std::uint64_t answered_ = 0;
 

@@ -1,5 +1,6 @@
 #include "weir/connectors/kafka/source.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -20,6 +21,7 @@ using SteadyClock = std::chrono::steady_clock;
 // A leader that was just elected may know less than its predecessor said for a moment.
 constexpr std::chrono::seconds kTruncationConfirmation{1};
 constexpr std::chrono::seconds kMissingConfirmation{10};
+constexpr std::chrono::milliseconds kSilenceWorthAWarning{500};
 constexpr std::chrono::seconds kWarningInterval{1};
 
 }  // namespace
@@ -39,14 +41,15 @@ class Source::Driver {
     // The very first answer needs connections to the leaders; there is no older one to fall back
     // on.
     const internal::EndOffsets::Known known =
-        ends_.ask(answered_ ? options_.latest_timeout : options_.connect_timeout);
+        ends_.ask(answered_ ? std::min(options_.latest_timeout, limit.interval / 4)
+                            : options_.connect_timeout);
     if (!answered_ && known.ends.empty()) {
       throw Error(ErrorCode::kUnreachable,
                   "Kafka brokers " + options_.brokers +
                       " did not tell the ends of the topics: " + known.trouble);
     }
     answered_ = true;
-    if (!known.trouble.empty()) warn(known.trouble);
+    if (!known.trouble.empty() && known.silent_for >= kSilenceWorthAWarning) warn(known.trouble);
     check_for_loss(from, known);
     return internal::next_end(
         from, known.ends,
