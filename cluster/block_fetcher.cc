@@ -99,7 +99,7 @@ class Fetch {
     send(std::move(requests));
   }
 
-  void send(std::map<WorkerId, wire::FetchRequest> requests) {
+  void send(std::map<WorkerId, wire::FetchRequest>&& requests) {
     for (auto& [worker, request] : requests) {
       zmq::socket_t* socket = socket_of(worker);
       if (socket == nullptr) {

@@ -150,10 +150,9 @@ std::optional<SteadyTime> ClusterDriver::next_deadline() const {
 void ClusterDriver::on(WorkerId from, wire::Register message, SteadyTime now) {
   if (const ModuleId* missing = first_missing(options_.modules, message.modules)) {
     const std::string reason = fmt::format(
-        "worker {} (process {}) is of another binary: it does not have {} (build id {:016x}) as "
-        "the "
+        "(process {}) is of another binary: it does not have {} (build id {:016x}) as the "
         "driver does",
-        to_string(from), message.pid, missing->name, missing->id);
+        message.pid, missing->name, missing->id);
     send(from, wire::Refused{reason});
     membership_.unfit(from, reason, now);
     return;
@@ -333,7 +332,7 @@ void ClusterDriver::absorb_membership(SteadyTime now) {
 
 void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
   if (!lost.was_member) {
-    actions_.push_back(Warn{lost.reason});
+    actions_.push_back(Warn{fmt::format("worker {} {}", to_string(lost.worker), lost.reason)});
     return;
   }
   const auto node = workers_.extract(lost.worker);

@@ -10,7 +10,7 @@ namespace weir {
 bool link_local_cluster();
 
 namespace internal {
-inline const bool local_cluster_linked = link_local_cluster();
+inline const bool kLocalClusterLinked = link_local_cluster();
 }  // namespace internal
 
 }  // namespace weir

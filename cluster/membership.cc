@@ -50,7 +50,7 @@ void Membership::unfit(WorkerId worker, const std::string& reason, SteadyTime no
   Member* member = mutable_find(worker);
   if (member == nullptr || member->state == State::kLost || stopping_ || failed_) return;
   failed_ = true;  // first, so that the place is not started again
-  events_.push_back(ClusterFailed{reason});
+  events_.push_back(ClusterFailed{fmt::format("worker {} {}", to_string(worker), reason)});
   lose(*member, false, reason, now);
   member->deadline = now + settings_.stop_grace;
 }
@@ -219,7 +219,7 @@ void Membership::lose(Member& member, bool blame, const std::string& reason, Ste
   const bool was_member = member.state != State::kStarting;
   last_trouble_ = fmt::format("worker {} {}", to_string(member.id), reason);
   enter(member, State::kLost, std::nullopt);
-  events_.push_back(Lost{member.id, was_member, blame, last_trouble_});
+  events_.push_back(Lost{member.id, was_member, blame, reason});
   replace(member, now);
   if (!was_member) fail_if_hopeless();
 }

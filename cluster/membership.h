@@ -64,7 +64,7 @@ class Membership {
     WorkerId worker;
     bool was_member = false;  ///< it had registered
     bool blame = false;       ///< probably by the fault of what ran in it
-    std::string reason;
+    std::string reason;  ///< goes on after the worker's name: "was killed by signal 9 (Killed)"
   };
   struct ClusterFailed {
     std::string reason;

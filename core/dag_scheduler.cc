@@ -334,8 +334,7 @@ void DagScheduler::register_output(ShuffleId id, std::size_t map_task, MapOutput
 void DagScheduler::restart_consumers(ShuffleId shuffle, Actions& actions) {
   std::vector<JobId> failed;
   for (auto& [id, job] : jobs_) {
-    for (std::size_t at = 0; at < job.stages.size(); ++at) {
-      Stage& stage = job.stages[at];
+    for (Stage& stage : job.stages) {
       for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
         const auto& needs = stage.plan.needs[i];
         const bool reads = std::any_of(needs.begin(), needs.end(), [&](const LeafNeed& need) {

@@ -105,11 +105,11 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
 
  private:
   const DatasetId id_ = 0;
-  const std::weak_ptr<Engine> engine_;
+  const std::weak_ptr<Engine> engine_{};
   const char* const operation_ = "";
   const std::uint32_t num_partitions_ = 0;
-  const std::optional<Partitioner> partitioner_;
-  const std::vector<std::shared_ptr<DatasetBase>> parents_;
+  const std::optional<Partitioner> partitioner_{};
+  const std::vector<std::shared_ptr<DatasetBase>> parents_{};
   std::atomic<StorageLevel> level_{StorageLevel::kNone};
   std::string name_;
 };

@@ -71,8 +71,10 @@ class ListenerBus {
   void post(std::function<void()> deliver);
   /// Returns when everything posted before has been delivered. Not from the bus thread.
   void flush();
-  /// Delivers what is queued and ends the thread; idempotent.
+  /// Delivers what is queued and ends the thread; idempotent. Not from the bus thread.
   void stop();
+  /// Whether the caller is a listener.
+  bool is_current_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
 
  private:
   void deliver_all();

@@ -1,5 +1,6 @@
 #include "weir/core/task_run.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "weir/core/error.h"
@@ -43,10 +44,10 @@ const LeafInput& TaskRun::input(std::uint32_t node, std::uint32_t partition) con
 }
 
 DatasetId TaskRun::cached_as(std::uint32_t node) const {
-  for (const CacheSlot& slot : task_.cached) {
-    if (slot.node == node) return slot.dataset;
-  }
-  return 0;
+  const auto slot = std::lower_bound(  // the stage was written node by node, so they are in order
+      task_.cached.begin(), task_.cached.end(), node,
+      [](const CacheSlot& a, std::uint32_t wanted) { return a.node < wanted; });
+  return slot != task_.cached.end() && slot->node == node ? slot->dataset : 0;
 }
 
 void TaskRun::read_segments(const LeafInput& input,

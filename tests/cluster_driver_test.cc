@@ -55,8 +55,7 @@ class Cluster {
         wire::Register{worker, 100, slots_, std::move(modules), "ipc:///" + to_string(worker)});
   }
 
-  template <class Message>
-  void say(WorkerId from, Message message) {
+  void say(WorkerId from, wire::ToDriver message) {
     driver_.received(from, std::move(message), now);
     collect();
   }

@@ -129,13 +129,13 @@ TEST(ClusterFaults, FrozenWorkerIsLostWithinTwoSecondsAndItsLateResultsAreRefuse
   std::jthread job([&] {
     result = context.parallelize({1, 2}, 2)
                  .map(weir::bind(folder.file("pid"), folder.file("go"),
-                           [](const std::string& pid, const std::string& go, int x) {
-                             if (x == 1 && TaskContext::current().attempt() == 1) {
-                               write_file(pid, std::to_string(getpid()));
-                               await_file(go);
-                             }
-                             return x * 10;
-                           }))
+                                 [](const std::string& pid, const std::string& go, int x) {
+                                   if (x == 1 && TaskContext::current().attempt() == 1) {
+                                     write_file(pid, std::to_string(getpid()));
+                                     await_file(go);
+                                   }
+                                   return x * 10;
+                                 }))
                  .collect();
   });
   ASSERT_TRUE(eventually([&] { return std::filesystem::exists(folder.file("pid")); }));
@@ -168,18 +168,19 @@ TEST(ClusterFaults, LostMapOutputsAloneAreMadeAgain) {
 
   Pairs result;
   std::jthread job([&] {
-    result = sorted(context.parallelize({0, 1, 2, 3}, 4)
-                        .map(weir::bind(folder.file("pid"), folder.file("killed"),
-                                  [](const std::string& pid, const std::string& killed, int x) {
-                                    if (x == 0 && !std::filesystem::exists(killed)) {
-                                      write_file(pid, std::to_string(getpid()));
-                                    }
-                                    if (x == 3)
-                                      await_file(killed);  // the stage cannot end before the kill
-                                    return std::pair(x % 2, std::int64_t{1} << x);
-                                  }))
-                        .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 2)
-                        .collect());
+    result =
+        sorted(context.parallelize({0, 1, 2, 3}, 4)
+                   .map(weir::bind(folder.file("pid"), folder.file("killed"),
+                                   [](const std::string& pid, const std::string& killed, int x) {
+                                     if (x == 0 && !std::filesystem::exists(killed)) {
+                                       write_file(pid, std::to_string(getpid()));
+                                     }
+                                     if (x == 3)
+                                       await_file(killed);  // the stage cannot end before the kill
+                                     return std::pair(x % 2, std::int64_t{1} << x);
+                                   }))
+                   .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 2)
+                   .collect());
   });
   const auto announced = [&](std::uint32_t partition) {
     const auto tasks = record->tasks();

@@ -44,11 +44,11 @@ struct Weather {
 };
 
 /// A driver (scheduler and cluster driver) and its workers in one thread, on a clock, a network and
-/// processes that one seed decides. Everything is the product's own code, except for what tasks compute
-/// and how map outputs travel, which are models.
+/// processes that one seed decides. Everything is the product's own code, except for what tasks
+/// compute and how map outputs travel, which are models.
 ///
-/// The weather lasts for `kStorm`; jobs that are not over some time after it never will be. Breaches of
-/// what must hold throw std::logic_error.
+/// The weather lasts for `kStorm`; jobs that are not over some time after it never will be.
+/// Breaches of what must hold throw std::logic_error.
 class Simulation {
  public:
   /// With `poison` the reduce tasks of job 1 throw, always: it must fail, and no other.
@@ -60,7 +60,8 @@ class Simulation {
         weather_(forecast()),
         scheduler_({poison ? 4U : kWithoutLimit, kWithoutLimit, kWithoutLimit}),
         driver_(options()) {
-    if (poison) weather_.crash = weather_.hang = 0;  // they count as failures of tasks, as they should
+    if (poison)
+      weather_.crash = weather_.hang = 0;  // they count as failures of tasks, as they should
   }
 
   /// Prints every event to standard error.
@@ -144,8 +145,8 @@ class Simulation {
   }
   bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1p-53 < p; }
   Duration time_up_to(Duration longest) {
-    return Duration(static_cast<Duration::rep>(
-        between(1, static_cast<std::uint64_t>(longest.count()))));
+    return Duration(
+        static_cast<Duration::rep>(between(1, static_cast<std::uint64_t>(longest.count()))));
   }
   bool storm() const { return now_ < kStart + kStorm; }
   bool strikes(double p) { return storm() && chance(p); }
@@ -153,7 +154,9 @@ class Simulation {
   Weather forecast() {
     Weather weather;
     if (chance(0.1)) return weather;  // a fine day
-    const auto some = [&](double most) { return chance(0.5) ? most * static_cast<double>(between(1, 100)) / 100 : 0; };
+    const auto some = [&](double most) {
+      return chance(0.5) ? most * static_cast<double>(between(1, 100)) / 100 : 0;
+    };
     weather.drop = some(0.2);
     weather.duplicate = some(0.3);
     weather.slow = some(0.1);
@@ -175,7 +178,9 @@ class Simulation {
   void at(SteadyTime when, std::function<void()> happens) {
     events_.push({when, ++order_, std::move(happens)});
   }
-  void after(Duration delay, std::function<void()> happens) { at(now_ + delay, std::move(happens)); }
+  void after(Duration delay, std::function<void()> happens) {
+    at(now_ + delay, std::move(happens));
+  }
 
   void step() {
     if (events_.empty()) broken("nothing will ever happen again");
@@ -236,7 +241,8 @@ class Simulation {
   /// Runs what happens to the driver, when it is not frozen.
   void on_driver(std::function<void()> event) {
     if (now_ < driver_frozen_until_) {
-      at(driver_frozen_until_, [this, event = std::move(event)]() mutable { on_driver(std::move(event)); });
+      at(driver_frozen_until_,
+         [this, event = std::move(event)]() mutable { on_driver(std::move(event)); });
       return;
     }
     event();
@@ -336,7 +342,8 @@ class Simulation {
   void plan_jobs() {
     const std::uint64_t jobs = between(1, 12);
     for (JobId id = 1; id <= jobs; ++id) {
-      jobs_[id] = {static_cast<std::uint32_t>(between(1, 5)), static_cast<std::uint32_t>(between(1, 4)), false};
+      jobs_[id] = {static_cast<std::uint32_t>(between(1, 5)),
+                   static_cast<std::uint32_t>(between(1, 4)), false};
       at(kStart + time_up_to(kStorm), [this, id] { on_driver([this, id] { submit(id); }); });
     }
   }
@@ -388,7 +395,8 @@ class Simulation {
   void settle_down() {
     const SteadyTime end = now_ + 10s;
     while (now_ < end) step();
-    if (driver_.unsettled_attempts() != 0 || !scheduler_.is_idle()) broken("attempts are left over");
+    if (driver_.unsettled_attempts() != 0 || !scheduler_.is_idle())
+      broken("attempts are left over");
     if (members_.size() != places_) broken("a place has no worker");
     for (const auto& [id, process] : processes_) {
       if (members_.count(id) != 0 && !process->store.outputs.empty()) {
@@ -412,7 +420,8 @@ class Simulation {
     const int copies = strikes(weather_.duplicate) ? 2 : 1;
     for (int i = 0; i < copies; ++i) {
       std::string copy = frame;
-      if (strikes(weather_.corrupt)) copy[between(0, copy.size() - 1)] ^= static_cast<char>(1 << between(0, 7));
+      if (strikes(weather_.corrupt))
+        copy[between(0, copy.size() - 1)] ^= static_cast<char>(1 << between(0, 7));
       const Duration delay = strikes(weather_.slow) ? time_up_to(2s) : 20us + time_up_to(1ms);
       after(delay, [copy = std::move(copy), arrive] { arrive(copy); });
     }
@@ -426,10 +435,12 @@ class Simulation {
       if (good == nullptr) return;
       on_driver([this, from, held = wire::from_frame<wire::ToDriver>(*good)]() mutable {
         if (std::holds_alternative<wire::Heartbeat>(held)) {  // as the heartbeat thread does
-          travel(to_frame(wire::ToWorker(wire::HeartbeatReply{now_}), key_), [this, from](const std::string& reply) {
-            const auto answer = open_frame(reply, key_);
-            if (const auto* ok = std::get_if<OpenedFrame>(&answer)) deliver(from, wire::from_frame<wire::ToWorker>(*ok));
-          });
+          travel(to_frame(wire::ToWorker(wire::HeartbeatReply{now_}), key_),
+                 [this, from](const std::string& reply) {
+                   const auto answer = open_frame(reply, key_);
+                   if (const auto* ok = std::get_if<OpenedFrame>(&answer))
+                     deliver(from, wire::from_frame<wire::ToWorker>(*ok));
+                 });
         }
         driver_.received(from, std::move(held), now_);
       });
@@ -459,7 +470,8 @@ class Simulation {
       if (started == nullptr) return;
       started->slots.resize(slots_);
       started->state = std::make_unique<WorkerState>(
-          WorkerState::Options{{id, 1, static_cast<std::uint32_t>(slots_), {{1, "job"}}, to_string(id)}, 10s, 20s},
+          WorkerState::Options{
+              {id, 1, static_cast<std::uint32_t>(slots_), {{1, "job"}}, to_string(id)}, 10s, 20s},
           [started](StageHash hash) { return started->store.stages.count(hash) != 0; });
       act(id, started->state->start(now_));
       worker_timer(id);
@@ -470,14 +482,17 @@ class Simulation {
   void exit_process(WorkerId id, ProcessExit exit) {
     if (processes_.erase(id) == 0) return;
     note("exit {} {}", to_string(id), to_string(exit));
-    after(time_up_to(5ms), [this, id, exit] { on_driver([this, id, exit] { driver_.exited(id, exit, now_); }); });
+    after(time_up_to(5ms),
+          [this, id, exit] { on_driver([this, id, exit] { driver_.exited(id, exit, now_); }); });
   }
 
   void signal(WorkerId id, int number) {
     note("signal {} {}", to_string(id), number);
     const bool waits = number != SIGKILL;
     after(time_up_to(1ms), [this, id, number, waits] {
-      const auto die = [this, id, number] { exit_process(id, {ProcessExit::Kind::kSignalled, number}); };
+      const auto die = [this, id, number] {
+        exit_process(id, {ProcessExit::Kind::kSignalled, number});
+      };
       waits ? on_worker(id, [die](Process&) { die(); }) : die();
     });
   }
@@ -487,7 +502,8 @@ class Simulation {
     Process* process = find(id);
     if (process == nullptr) return;
     if (now_ < process->frozen_until) {
-      at(process->frozen_until, [this, id, event = std::move(event)]() mutable { on_worker(id, std::move(event)); });
+      at(process->frozen_until,
+         [this, id, event = std::move(event)]() mutable { on_worker(id, std::move(event)); });
       return;
     }
     event(*process);
@@ -496,14 +512,16 @@ class Simulation {
   void worker_timer(WorkerId id) {
     on_worker(id, [this, id](Process& process) {
       act(id, process.state->on_timer(now_));
-      if (Process* still = find(id)) at(std::max(still->state->next_deadline(), now_ + 1ms), [this, id] { worker_timer(id); });
+      if (Process* still = find(id))
+        at(std::max(still->state->next_deadline(), now_ + 1ms), [this, id] { worker_timer(id); });
     });
   }
 
   void heartbeat(WorkerId id) {
     on_worker(id, [this, id](Process& process) {
       std::vector<std::uint64_t> records;
-      for (SimSlot& slot : process.slots) records.push_back(slot.hangs ? slot.records : ++slot.records);
+      for (SimSlot& slot : process.slots)
+        records.push_back(slot.hangs ? slot.records : ++slot.records);
       if (const auto beat = process.state->heartbeat(records, 1)) send_to_driver(id, *beat);
       after(200ms, [this, id] { heartbeat(id); });
     });
@@ -543,10 +561,13 @@ class Simulation {
       } else if (const auto* stop = std::get_if<WorkerState::StopRunning>(&action)) {
         SimSlot& slot = process->slots[stop->slot];
         slot.cancelled = true;
-        if (!slot.hangs) after(time_up_to(1ms), [this, id, index = stop->slot, run_id = slot.run] { end_task(id, index, run_id); });
+        if (!slot.hangs)
+          after(time_up_to(1ms),
+                [this, id, index = stop->slot, run_id = slot.run] { end_task(id, index, run_id); });
       } else if (const auto* free = std::get_if<WorkerState::Free>(&action)) {
         for (const ShuffleId shuffle : free->shuffles) {
-          std::erase_if(process->store.outputs, [&](const auto& entry) { return entry.first.first == shuffle; });
+          std::erase_if(process->store.outputs,
+                        [&](const auto& entry) { return entry.first.first == shuffle; });
         }
       } else if (const auto* peer = std::get_if<WorkerState::ForgetPeer>(&action)) {
         process->lost_peers.insert(peer->worker);
@@ -564,7 +585,8 @@ class Simulation {
     const std::uint32_t index = run.launch.slot;
     SimSlot& slot = process.slots[index];
     if (slot.task) broken("a slot runs two tasks");
-    if (run.task->program->bytes.empty() && process.store.stages.count(run.task->program->hash) == 0) {
+    if (run.task->program->bytes.empty() &&
+        process.store.stages.count(run.task->program->hash) == 0) {
       broken("a task runs without its stage");
     }
     process.store.stages.insert(run.task->program->hash);
@@ -583,10 +605,12 @@ class Simulation {
     on_worker(id, [this, id, index, run_id](Process& process) {
       SimSlot& slot = process.slots[index];
       if (!slot.task || slot.run != run_id) return;
-      if (strikes(weather_.crash)) return exit_process(id, {ProcessExit::Kind::kSignalled, SIGSEGV});
+      if (strikes(weather_.crash))
+        return exit_process(id, {ProcessExit::Kind::kSignalled, SIGSEGV});
       const WorkerState::Run task = *slot.task;
       Duration wait{};
-      TaskOutcome outcome = slot.cancelled ? TaskOutcome(Cancelled{}) : compute(process, task, wait);
+      TaskOutcome outcome =
+          slot.cancelled ? TaskOutcome(Cancelled{}) : compute(process, task, wait);
       if (wait > 0us) {  // a fetch that times out
         slot.run++;
         after(wait, [this, id, index, later = slot.run, outcome = std::move(outcome)] {
@@ -636,7 +660,9 @@ class Simulation {
         continue;
       }
       piece = fetch(process, run, task.inputs[0].shuffle, segment, wait);
-      if (piece == nullptr) return FetchFailed{task.inputs[0].shuffle, segment.worker, {segment.map_partition}, "not to be had"};
+      if (piece == nullptr)
+        return FetchFailed{
+            task.inputs[0].shuffle, segment.worker, {segment.map_partition}, "not to be had"};
       if (hash_bytes(*piece) != segment.hash) broken("a map output is not what was announced");
       all += *piece;
     }
@@ -647,9 +673,12 @@ class Simulation {
   const std::string* fetch(Process& process, const WorkerState::Run& run, ShuffleId shuffle,
                            const Segment& segment, Duration& wait) {
     if (segment.worker != process.id) {
-      const bool has_peer = std::any_of(run.peers.begin(), run.peers.end(),
-                                        [&](const wire::Peer& peer) { return peer.worker == segment.worker; });
-      if (!has_peer || process.lost_peers.count(segment.worker) != 0 || strikes(weather_.lost_block)) return nullptr;
+      const bool has_peer =
+          std::any_of(run.peers.begin(), run.peers.end(),
+                      [&](const wire::Peer& peer) { return peer.worker == segment.worker; });
+      if (!has_peer || process.lost_peers.count(segment.worker) != 0 ||
+          strikes(weather_.lost_block))
+        return nullptr;
     }
     const Process* holder = find(segment.worker);
     if (holder == nullptr || now_ < holder->frozen_until) {

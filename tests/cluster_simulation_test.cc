@@ -1,17 +1,17 @@
-// The scheduler, the cluster's driver and its workers in a world of crashes, freezes and a network that
-// drops, doubles, delays and reorders, all from one seed. A failure names its seed:
+// The scheduler, the cluster's driver and its workers in a world of crashes, freezes and a network
+// that drops, doubles, delays and reorders, all from one seed. A failure names its seed:
 //
 //     WEIR_SIM_SEED=1234 cluster_pure_test --gtest_filter='ClusterSimulation.*'
 //
 // runs that one and prints every event. WEIR_SIM_SEEDS says how many are tried otherwise.
+#include "cluster_simulation.h"
+
 #include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 
 #include <gtest/gtest.h>
-
-#include "cluster_simulation.h"
 
 namespace weir {
 namespace {

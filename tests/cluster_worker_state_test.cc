@@ -1,5 +1,3 @@
-#include "weir/cluster/worker_state.h"
-
 #include <chrono>
 #include <optional>
 #include <set>
@@ -9,6 +7,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "weir/cluster/worker_state.h"
 
 namespace weir {
 namespace {

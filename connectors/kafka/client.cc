@@ -64,8 +64,8 @@ Client::Client(const Options& options) {
     throw Error(ErrorCode::kInvalidArgument,
                 std::string("no Kafka client with these properties: ") + why.data());
   }
-  conf.release();  // owned by the client now
-  waker_ = std::jthread([this](std::stop_token stopped) { wake_fetchers(std::move(stopped)); });
+  (void)conf.release();  // owned by the client now
+  waker_ = std::jthread([this](const std::stop_token& stopped) { wake_fetchers(stopped); });
 }
 
 Client::~Client() {
@@ -102,7 +102,7 @@ void Client::wake_fetcher(const std::string& topic, std::int32_t partition) {
   wake_.notify_one();
 }
 
-void Client::wake_fetchers(std::stop_token stopped) {
+void Client::wake_fetchers(const std::stop_token& stopped) {
   std::unique_lock lock(mutex_);
   while (wake_.wait(lock, stopped, [this] { return !to_wake_.empty(); })) {
     const auto [topic, partition] = to_wake_.front();

@@ -59,7 +59,7 @@ class Client {
  private:
   static void on_error(rd_kafka_t* client, int code, const char* reason, void* self);
   static void on_log(const rd_kafka_t* client, int level, const char* facility, const char* text);
-  void wake_fetchers(std::stop_token stopped);
+  void wake_fetchers(const std::stop_token& stopped);
 
   ClientHandle client_;
 

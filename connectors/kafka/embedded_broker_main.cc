@@ -90,6 +90,7 @@ int run(int argc, char** argv) {
   sigprocmask(SIG_BLOCK, &ending, nullptr);  // before any thread exists
 
   std::vector<Topic> wanted;
+  wanted.reserve(topics.size());
   for (const std::string& text : topics) wanted.push_back(parse_topic(text));
 
   std::array<char, 512> why{};

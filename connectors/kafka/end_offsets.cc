@@ -14,7 +14,7 @@ EndOffsets::EndOffsets(std::shared_ptr<Client> client, Position partitions, cons
       topics_(options.topics),
       refresh_(options.metadata_refresh),
       partitions_(std::move(partitions)),
-      thread_([this](std::stop_token stopped) { run(std::move(stopped)); }) {}
+      thread_([this](const std::stop_token& stopped) { run(stopped); }) {}
 
 EndOffsets::~EndOffsets() = default;
 
@@ -39,7 +39,7 @@ EndOffsets::Known EndOffsets::ask(Duration timeout) {
   return known;
 }
 
-void EndOffsets::run(std::stop_token stopped) {
+void EndOffsets::run(const std::stop_token& stopped) {
   std::unique_lock lock(mutex_);
   SteadyClock::time_point next_look = SteadyClock::now() + refresh_;
   while (!stopped.stop_requested()) {

@@ -39,7 +39,7 @@ class EndOffsets {
  private:
   using SteadyClock = std::chrono::steady_clock;
 
-  void run(std::stop_token stopped);
+  void run(const std::stop_token& stopped);
   void ask_brokers(std::unique_lock<std::mutex>& lock);
   void look_for_new_partitions(std::unique_lock<std::mutex>& lock);
 

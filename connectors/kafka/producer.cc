@@ -55,7 +55,7 @@ Producer::Producer(const std::string& brokers, const Properties& properties) {
     throw Error(ErrorCode::kInvalidArgument,
                 std::string("no Kafka producer with these properties: ") + why.data());
   }
-  conf.release();  // owned by the client now
+  (void)conf.release();  // owned by the client now
 }
 
 Producer::~Producer() {
