@@ -1,11 +1,10 @@
-// Whether a short batch interval holds on a real Kafka: lines written at a steady rate, words counted per
-// batch on local-cluster[2,1], and at the end how many grid points had a batch of their own, how long
-// batches waited, and whether that grew. Run by `scripts/bench kafka_interval`, which starts the broker
-// and the line generator.
+// Whether a short batch interval holds on a real Kafka: lines written at a steady rate, words
+// counted per batch on local-cluster[2,1], and at the end how many grid points had a batch of their
+// own, how long batches waited, and whether that grew. Run by `scripts/bench kafka_interval`, which
+// starts the broker and the line generator.
 //
 //     kafka_interval_bench --brokers A --topic T --interval 10ms --seconds 60
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
@@ -18,6 +17,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <CLI/CLI.hpp>
 
 #include "weir/connectors/kafka.h"
 #include "weir/weir.h"
@@ -65,7 +66,8 @@ class Batches final : public weir::StreamingListener {
     std::vector<std::size_t> order(batches_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     const auto shown = std::min<std::size_t>(8, order.size());
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown),
+                      order.end(),
                       [&](std::size_t a, std::size_t b) { return processing[a] > processing[b]; });
     for (std::size_t i = 0; i < shown; ++i) {
       const weir::BatchInfo& batch = batches_[order[i]];
@@ -79,7 +81,8 @@ class Batches final : public weir::StreamingListener {
  private:
   static double percentile(std::vector<double> values, double share) {
     const auto at = static_cast<std::size_t>(share * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(at), values.end());
+    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(at),
+                     values.end());
     return values[at];
   }
 

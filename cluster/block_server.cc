@@ -14,17 +14,6 @@ namespace {
 /// Answers waiting for one reducer. It asks for fewer ranges at a time (see BlockFetcher), and the
 /// bytes are the store's own, so this is no limit on memory.
 constexpr int kHighWaterMark = 512;
-constexpr std::size_t kCopyBelow = 4 * 1024;
-
-/// Part of the store's bytes as a message, which keeps them alive until they are sent.
-zmq::message_t share(const Bytes& bytes, std::uint64_t offset, std::uint64_t length) {
-  const char* at = bytes.data() + offset;
-  if (length < kCopyBelow) return zmq::message_t(at, length);
-  auto* owner = new Bytes(bytes);
-  return zmq::message_t(
-      const_cast<char*>(at), length, [](void*, void* hint) { delete static_cast<Bytes*>(hint); },
-      owner);
-}
 
 /// A message of two parts; false if there is no room or nobody to send it to.
 bool send_parts(zmq::socket_t& router, std::string_view peer, std::string head,
@@ -80,7 +69,8 @@ void BlockServer::answer(std::string_view peer, const wire::FetchRequest& reques
         store_.map_output(request.shuffle, range.map_partition, request.reduce_partition);
     if (piece && range.offset <= piece->size() && range.length <= piece->size() - range.offset) {
       const wire::FetchAnswer head = wire::FetchChunk{request.fetch, range};
-      send_parts(socket_, peer, to_frame(head, key_), share(*piece, range.offset, range.length));
+      send_parts(socket_, peer, to_frame(head, key_),
+                 share(*piece, piece->view().substr(range.offset, range.length)));
     } else {
       const wire::FetchAnswer refusal =
           wire::FetchError{request.fetch, range.map_partition,

@@ -7,6 +7,7 @@
 
 #include <zmq.hpp>
 
+#include "weir/core/bytes.h"
 #include "weir/core/task.h"
 
 /// What our ends of ZeroMQ have in common. Sockets belong to one thread each.
@@ -39,7 +40,8 @@ zmq::socket_t bind_router(zmq::context_t& context, const std::string& endpoint,
 zmq::socket_t connect_dealer(zmq::context_t& context, const std::string& endpoint,
                              const std::string& routing_id, SocketLimits limits);
 
-/// The string becomes the message; large ones without copying.
+/// `part` of `owner` as a message; large ones without copying, which keeps the owner's bytes alive.
+zmq::message_t share(const Bytes& owner, std::string_view part);
 zmq::message_t to_message(std::string frame);
 std::string_view view(const zmq::message_t& message);
 

@@ -13,12 +13,12 @@ namespace weir::kafka {
 /// every partition, workers read their ranges straight from the brokers, and a repeated task reads
 /// exactly the same records. One partition of the stream's RDDs is one Kafka partition.
 ///
-///     auto lines = kafka::direct_stream(stream, {.brokers = "localhost:9092", .topics =
-///     {"lines"}});
+///     auto lines = kafka::direct_stream(
+///         stream, {.brokers = "localhost:9092", .topics = {"lines"}});
 ///
 /// Throws Error(kInvalidArgument) for options that make no sense; brokers are first asked when the
 /// streaming context starts.
-inline DStream<Record> direct_stream(StreamingContext& stream, Options options) {
+inline DStream<Record> direct_stream(const StreamingContext& stream, Options options) {
   return stream.source_stream(Source(std::move(options)));
 }
 

@@ -65,9 +65,10 @@ Engine::~Engine() { stop(); }
 
 void Engine::stop() {
   if (!stopped_.load() && bus_.is_current_thread()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "Context::stop was called from a listener, which it would have to wait for; call it "
-                "from another thread");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        "Context::stop was called from a listener, which it would have to wait for; call it "
+        "from another thread");
   }
   const std::scoped_lock lock(stop_mutex_);
   if (stopped_.exchange(true)) return;

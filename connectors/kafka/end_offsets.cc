@@ -30,8 +30,7 @@ EndOffsets::Known EndOffsets::ask(Duration timeout) {
     const std::string late = "no answer within " + to_string(timeout) + client_->last_report();
     known.trouble = trouble_.empty() ? late : trouble_;
   }
-  known.silent_for =
-      std::chrono::duration_cast<Duration>(SteadyClock::now() - last_success_);
+  known.silent_for = std::chrono::duration_cast<Duration>(SteadyClock::now() - last_success_);
   known.missing = missing_;
   if (!missing_.empty()) {
     known.missing_for = std::chrono::duration_cast<Duration>(SteadyClock::now() - missing_since_);

@@ -57,8 +57,8 @@ struct Options {
   std::map<std::string, std::string> properties = {};
 
   Duration connect_timeout = std::chrono::seconds(10);  ///< until the brokers answer when starting
-  /// How long a batch waits for the brokers to tell the new end, and no longer than a quarter of its
-  /// interval; afterwards it gets what is known, and the next batch the rest.
+  /// How long a batch waits for the brokers to tell the new end, and no longer than a quarter of
+  /// its interval; afterwards it gets what is known, and the next batch the rest.
   Duration latest_timeout = std::chrono::milliseconds(100);
   Duration read_timeout = std::chrono::seconds(30);      ///< a reader without any progress fails
   Duration metadata_refresh = std::chrono::seconds(10);  ///< how soon new partitions are noticed
