@@ -1,6 +1,6 @@
 // The latency of an empty two-stage batch on local-cluster[2,1], against the raw ROUTER/DEALER
-// round trip to two processes over ipc, both in one run and interleaved. Each repetition's time is the
-// median (p50) of 2,000 of them.
+// round trip to two processes over ipc, both in one run and interleaved. Each repetition's time is
+// the median (p50) of 2,000 of them.
 
 #include <sys/prctl.h>
 #include <sys/wait.h>

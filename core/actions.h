@@ -72,9 +72,7 @@ struct StatelessAction {
 
 template <class T>
 struct CollectAction : StatelessAction {
-  std::vector<owned_t<T>> operator()(ChunkStream<T>& input) const {
-    return MemoryBlock<owned_t<T>>::drain(input)->elements();
-  }
+  std::vector<owned_t<T>> operator()(ChunkStream<T>& input) const { return drain(input); }
 };
 
 template <class T>

@@ -28,8 +28,10 @@ bool same_key(const A& a, const B& b) {
     return a.has_value() == b.has_value() && (!a.has_value() || same_key(*a, *b));
   } else if constexpr (std::ranges::input_range<const A> && std::ranges::input_range<const B>) {
     return std::ranges::equal(a, b, [](const auto& x, const auto& y) { return same_key(x, y); });
-  } else {
+  } else if constexpr (requires { a == b; }) {
     return a == b;
+  } else {
+    return a == to_owned(b);
   }
 }
 

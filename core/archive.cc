@@ -58,4 +58,12 @@ void throw_empty_elements() {
       "field");
 }
 
+// The x87 format: 80 of the type's 128 bits; the others hold anything.
+void put_without_padding(SlimWriter& writer, long double value) {
+  constexpr std::size_t kUsed = std::numeric_limits<long double>::digits == 64 ? 10 : sizeof value;
+  char bytes[sizeof value] = {};
+  std::memcpy(bytes, &value, kUsed);
+  writer.put_bytes(bytes, sizeof bytes);
+}
+
 }  // namespace weir::internal

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <concepts>
@@ -73,6 +74,7 @@ inline constexpr bool ordered_encoding = true;
 [[noreturn]] void throw_too_long(std::size_t size);
 [[noreturn]] void throw_left_over(std::size_t left);
 [[noreturn]] void throw_empty_elements();
+void put_without_padding(SlimWriter& writer, long double value);
 
 }  // namespace internal
 
@@ -174,6 +176,11 @@ class SlimReader {
     std::memcpy(&value, take(sizeof value), sizeof value);
     return value;
   }
+  /// A string's bytes, where they are.
+  std::string_view get_view() {
+    const std::size_t size = get_length();
+    return {take(size), size};
+  }
   /// A count of elements, each of which takes at least `element_size` bytes.
   std::size_t get_length(std::size_t element_size = 1) {
     const auto length = get<std::uint32_t>();
@@ -218,39 +225,19 @@ T decode(std::string_view bytes) {
 
 namespace internal {
 
-/// What a value decodes as when the bytes outlive it: strings as views into them.
-template <class T>
-struct Decoded {
-  using type = T;
-};
-template <>
-struct Decoded<std::string> {
-  using type = std::string_view;
-};
-template <class A, class B>
-struct Decoded<std::pair<A, B>> {
-  using type = std::pair<typename Decoded<A>::type, typename Decoded<B>::type>;
-};
-template <class T>
-using decoded_t = typename Decoded<T>::type;
+template <class>
+inline constexpr bool refused = false;
 
-/// What a type's `serialize` reads its fields from.
-class FieldReader final : public SlimReader {
- public:
-  explicit FieldReader(const SlimReader& reader) : SlimReader(reader) {}
-
-  template <class T>
-  FieldReader& operator&(T&& value) {
+/// Views are written but not read: nobody would know what they point into. (`read_in_place` is for
+/// bytes that are known to stay.)
+template <class T>
+struct ViewCodec {
+  template <class Reader>
+  static void decode(Reader&, T&) {
     static_assert(
-        is_owned<T>,
+        refused<Reader>,
         "a type that holds views (std::string_view, std::span) cannot be stored: give it "
         "an owning form and specialise weir::owned, or hold a std::string or std::vector");
-    if constexpr (is_owned<T>) SlimReader::operator&(value);
-    return *this;
-  }
-  template <class T>
-  FieldReader& operator>>(T&& value) {
-    return *this & value;
   }
 };
 
@@ -264,6 +251,8 @@ struct Codec {
   static void encode(SlimWriter& writer, const T& value) {
     if constexpr (std::is_same_v<T, bool>) {
       writer.put(static_cast<std::uint8_t>(value));
+    } else if constexpr (std::is_same_v<T, long double>) {
+      put_without_padding(writer, writer.normalise_zero() ? value + T{0} : value);
     } else if constexpr (std::is_floating_point_v<T>) {
       writer.put(writer.normalise_zero() ? value + T{0} : value);
     } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
@@ -281,9 +270,7 @@ struct Codec {
     } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
       value = reader.get<T>();
     } else {
-      FieldReader fields(reader);
-      describe(fields, value);
-      reader = fields;
+      describe(reader, value);
     }
   }
 
@@ -314,24 +301,16 @@ struct Codec<std::string> {
     writer.put_length(value.size());
     writer.put_bytes(value.data(), value.size());
   }
-  static void decode(SlimReader& reader, std::string& value) {
-    const std::size_t size = reader.get_length();
-    value.assign(reader.take(size), size);
-  }
+  static void decode(SlimReader& reader, std::string& value) { value.assign(reader.get_view()); }
 };
 template <>
 inline constexpr bool is_encodable<std::string> = true;
 
-/// Only decoded where the bytes are known to outlive the view (see `Decoded`).
 template <>
-struct Codec<std::string_view> {
+struct Codec<std::string_view> : ViewCodec<std::string_view> {
   static void encode(SlimWriter& writer, std::string_view value) {
     writer.put_length(value.size());
     writer.put_bytes(value.data(), value.size());
-  }
-  static void decode(SlimReader& reader, std::string_view& value) {
-    const std::size_t size = reader.get_length();
-    value = {reader.take(size), size};
   }
 };
 
@@ -342,8 +321,7 @@ struct Codec<Bytes> {
     writer.put_bytes(value.data(), value.size());
   }
   static void decode(SlimReader& reader, Bytes& value) {
-    const std::size_t size = reader.get_length();
-    value = Bytes(std::string(reader.take(size), size));
+    value = Bytes(std::string(reader.get_view()));
   }
 };
 template <>
@@ -505,7 +483,7 @@ struct Codec<std::vector<T, A>> {
       value.resize(size);
       if (size != 0) std::memcpy(value.data(), from, size * sizeof(T));
     } else {
-      value.reserve(size);
+      value.reserve(std::min(size, reader.left() / sizeof(T) + 1));
       for (std::size_t i = 0; i < size; ++i) {
         if constexpr (std::is_same_v<T, bool>) {
           bool element = false;
@@ -524,7 +502,7 @@ template <class T, class A>
 inline constexpr bool ordered_encoding<std::vector<T, A>> = ordered_encoding<T>;
 
 template <class T, std::size_t N>
-struct Codec<std::span<T, N>> {
+struct Codec<std::span<T, N>> : ViewCodec<std::span<T, N>> {
   static void encode(SlimWriter& writer, const std::span<T, N>& value) {
     encode_elements(writer, value);
   }
@@ -593,6 +571,67 @@ WEIR_MAP_CODEC(std::multimap, true);
 WEIR_MAP_CODEC(std::unordered_map, false);
 WEIR_MAP_CODEC(std::unordered_multimap, false);
 #undef WEIR_MAP_CODEC
+
+/// A value read where the bytes outlive it: strings as views into them.
+template <class T>
+struct InPlace {
+  using type = T;
+  static type read(SlimReader& reader) {
+    T value{};
+    reader & value;
+    return value;
+  }
+};
+template <>
+struct InPlace<std::string> {
+  using type = std::string_view;
+  static type read(SlimReader& reader) { return reader.get_view(); }
+};
+template <class A, class B>
+struct InPlace<std::pair<A, B>> {
+  using type = std::pair<typename InPlace<A>::type, typename InPlace<B>::type>;
+  static type read(SlimReader& reader) {
+    auto first = InPlace<A>::read(reader);
+    return {std::move(first), InPlace<B>::read(reader)};
+  }
+};
+template <class T>
+typename InPlace<T>::type read_in_place(SlimReader& reader) {
+  return InPlace<T>::read(reader);
+}
+
+/// Whether a value is written as its owning form is, so that it need not be made one for that.
+template <class T>
+inline constexpr bool written_as_owned = is_owned<T>;
+template <>
+inline constexpr bool written_as_owned<std::string_view> = true;
+template <class T, std::size_t N>
+inline constexpr bool written_as_owned<std::span<T, N>> = written_as_owned<std::remove_const_t<T>>;
+template <class A, class B>
+inline constexpr bool written_as_owned<std::pair<A, B>> = written_as_owned<A>&& written_as_owned<B>;
+template <class... Ts>
+inline constexpr bool written_as_owned<std::tuple<Ts...>> = (written_as_owned<Ts> && ...);
+template <class T>
+inline constexpr bool written_as_owned<std::optional<T>> = written_as_owned<T>;
+template <class T>
+inline constexpr bool written_as_owned<std::vector<T>> = written_as_owned<T>;
+
+/// Writes what to_owned(value) is, without making it where that can be spared.
+template <class T>
+void write_owned(SlimWriter& writer, const T& value) {
+  if constexpr (written_as_owned<T>) {
+    writer & value;
+  } else {
+    writer & to_owned(value);
+  }
+}
+
+/// Does not compile for a type that cannot be read back, such as one with a view in it: stated by
+/// whatever keeps values.
+template <class T>
+void require_storable() {
+  (void)static_cast<void (*)(SlimReader&, T&)>(&Codec<T>::decode);
+}
 
 }  // namespace internal
 }  // namespace weir

@@ -11,28 +11,30 @@
 
 namespace weir::internal {
 
+/// All elements of a stream, in their owning form.
+template <class T>
+std::vector<owned_t<T>> drain(ChunkStream<T>& stream) {
+  std::vector<owned_t<T>> elements;
+  for (ChunkRef<T> chunk = stream.next(); !chunk.empty(); chunk = stream.next()) {
+    for (std::size_t i = 0; i < chunk.size; ++i) {
+      if (chunk.exclusive) {
+        elements.push_back(to_owned(std::move(chunk.data[i])));
+      } else {
+        elements.push_back(to_owned(std::as_const(chunk.data[i])));
+      }
+    }
+  }
+  return elements;
+}
+
 /// A partition's elements in memory.
 template <class T>
 class MemoryBlock final : public Block {
  public:
   static_assert(is_owned<T>, "blocks keep elements, so they hold owning types");
 
-  explicit MemoryBlock(std::vector<T> elements) : elements_(std::move(elements)) {}
-
-  template <class V>
-  static std::shared_ptr<const MemoryBlock> drain(ChunkStream<V>& stream) {
-    std::vector<T> elements;
-    for (ChunkRef<V> chunk = stream.next(); !chunk.empty(); chunk = stream.next()) {
-      for (std::size_t i = 0; i < chunk.size; ++i) {
-        if (chunk.exclusive) {
-          elements.push_back(to_owned(std::move(chunk.data[i])));
-        } else {
-          elements.push_back(to_owned(std::as_const(chunk.data[i])));
-        }
-      }
-    }
-    elements.shrink_to_fit();
-    return std::make_shared<const MemoryBlock>(std::move(elements));
+  explicit MemoryBlock(std::vector<T> elements) : elements_(std::move(elements)) {
+    require_storable<T>();
   }
 
   const std::vector<T>& elements() const { return elements_; }

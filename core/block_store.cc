@@ -11,11 +11,13 @@ std::uint64_t total(const std::vector<Bytes>& pieces) {
 
 }  // namespace
 
-void BlockStore::put_block(DatasetId dataset, std::uint32_t partition,
-                           std::shared_ptr<const Block> block) {
+bool BlockStore::put_block(DatasetId dataset, std::uint32_t partition,
+                           std::shared_ptr<const Block> block, const std::atomic<bool>& cancelled) {
   const std::scoped_lock lock(mutex_);
+  if (cancelled.load()) return false;
   const auto [at, inserted] = blocks_.try_emplace({dataset, partition}, std::move(block));
   if (inserted) bytes_ += at->second->size_bytes();
+  return true;
 }
 
 std::shared_ptr<const Block> BlockStore::block(DatasetId dataset, std::uint32_t partition) const {
@@ -33,12 +35,14 @@ void BlockStore::release_dataset(DatasetId dataset) {
   }
 }
 
-void BlockStore::put_map_output(ShuffleId shuffle, std::uint32_t map_partition,
-                                std::vector<Bytes> pieces) {
+bool BlockStore::put_map_output(ShuffleId shuffle, std::uint32_t map_partition,
+                                std::vector<Bytes> pieces, const std::atomic<bool>& cancelled) {
   const std::scoped_lock lock(mutex_);
+  if (cancelled.load()) return false;
   std::vector<Bytes>& kept = outputs_[{shuffle, map_partition}];
   bytes_ += total(pieces) - total(kept);
   kept = std::move(pieces);
+  return true;
 }
 
 std::optional<Bytes> BlockStore::map_output(ShuffleId shuffle, std::uint32_t map_partition,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -26,13 +27,19 @@ class Block {
 /// driver releases them. Thread-safe.
 class BlockStore {
  public:
-  /// Keeps `block` unless one is there already (two attempts of one task make equal blocks).
-  void put_block(DatasetId dataset, std::uint32_t partition, std::shared_ptr<const Block> block);
+  // Whoever gives up an attempt sets `cancelled` and may then release what it writes to: of what
+  // comes later nothing is kept.
+
+  /// Keeps `block` unless one is there already (two attempts of one task make equal blocks). False
+  /// if the attempt is cancelled.
+  bool put_block(DatasetId dataset, std::uint32_t partition, std::shared_ptr<const Block> block,
+                 const std::atomic<bool>& cancelled);
   std::shared_ptr<const Block> block(DatasetId dataset, std::uint32_t partition) const;
   void release_dataset(DatasetId dataset);
 
   /// Keeps one map task's output, one piece per reducer; a later attempt's output replaces it.
-  void put_map_output(ShuffleId shuffle, std::uint32_t map_partition, std::vector<Bytes> pieces);
+  bool put_map_output(ShuffleId shuffle, std::uint32_t map_partition, std::vector<Bytes> pieces,
+                      const std::atomic<bool>& cancelled);
   std::optional<Bytes> map_output(ShuffleId shuffle, std::uint32_t map_partition,
                                   std::uint32_t reduce_partition) const;
   void release_shuffle(ShuffleId shuffle);

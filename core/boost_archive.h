@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <locale>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -20,6 +21,11 @@
 #include <boost/serialization/unordered_set.hpp>
 #include <boost/serialization/utility.hpp>
 #include <boost/serialization/vector.hpp>
+#include <boost/version.hpp>
+#if BOOST_VERSION >= 108400
+#include <boost/serialization/optional.hpp>
+#include <boost/serialization/std_variant.hpp>
+#endif
 
 #include "weir/core/error.h"
 
@@ -28,10 +34,11 @@
 /// same `serialize` functions describe the types. Records go through the slim archive (archive.h).
 namespace weir {
 
-/// Throws Error(kInvalidArgument) if a type's serialize throws.
+/// The same text under every locale. Passes on what a type's serialize throws.
 template <class T>
 std::string to_boost_text(const T& value) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   boost::archive::text_oarchive(out) << value;
   return out.str();
 }
@@ -42,6 +49,7 @@ template <class T>
 T from_boost_text(const std::string& text) {
   try {
     std::istringstream in(text);
+    in.imbue(std::locale::classic());
     T value{};
     boost::archive::text_iarchive(in) >> value;
     if (!(in >> std::ws).eof()) {  // Boost itself does not look at versions it does not know
@@ -80,7 +88,7 @@ void serialize(Archive& ar, std::tuple<Ts...>& value, unsigned) {
   std::apply([&](Ts&... parts) { (void)(ar & ... & parts); }, value);
 }
 
-#if BOOST_VERSION < 108400  // later versions bring these two
+#if BOOST_VERSION < 108400  // later versions bring these two, in the headers above
 template <class Archive, class T>
 void save(Archive& ar, const std::optional<T>& value, unsigned) {
   const bool has = value.has_value();

@@ -6,13 +6,16 @@
 #include <memory>
 #include <new>
 #include <ranges>
+#include <string>
 #include <type_traits>
 #include <utility>
 
 namespace weir {
 
-/// Elements move through a stage in runs of about this many: one virtual call per operator and run.
+/// Elements move through a stage in runs of about this many, one virtual call per operator and run,
+/// and of about this many bytes.
 inline constexpr std::size_t kChunkElements = 1024;
+inline constexpr std::size_t kChunkBytes = 1 << 20;
 
 /// One run of elements handed from a producer to its consumer.
 ///
@@ -52,6 +55,21 @@ inline constexpr bool kFreshChunks = true;
 inline constexpr bool kFreshChunks = false;
 #endif
 
+/// Whether elements own memory that can be told without a detour: strings, and pairs with one.
+template <class T>
+inline constexpr bool has_payload = std::is_same_v<T, std::string>;
+template <class A, class B>
+inline constexpr bool has_payload<std::pair<A, B>> = has_payload<A> || has_payload<B>;
+
+inline std::size_t payload_bytes(const std::string& text) { return text.size(); }
+template <class A, class B>
+std::size_t payload_bytes(const std::pair<A, B>& pair) {
+  std::size_t bytes = 0;
+  if constexpr (has_payload<A>) bytes += payload_bytes(pair.first);
+  if constexpr (has_payload<B>) bytes += payload_bytes(pair.second);
+  return bytes;
+}
+
 }  // namespace internal
 
 /// A reusable buffer that a producer fills and hands out as a `ChunkRef`. Unlike a `std::vector` it
@@ -71,6 +89,7 @@ class ChunkBuffer {
     } else {
       std::destroy_n(data_, size_);
       size_ = 0;
+      payload_ = 0;
     }
   }
 
@@ -79,6 +98,7 @@ class ChunkBuffer {
     if (size_ == capacity_) reserve(1);
     T* slot = ::new (static_cast<void*>(data_ + size_)) T(std::forward<Args>(args)...);
     ++size_;
+    if constexpr (internal::has_payload<T>) payload_ += internal::payload_bytes(*slot);
     return *slot;
   }
 
@@ -100,20 +120,27 @@ class ChunkBuffer {
   }
 
   std::size_t size() const { return size_; }
-  bool full() const { return size_ >= kChunkElements; }
+  /// A producer that can stop here should.
+  bool full() const {
+    return size_ >= kChunkElements || size_ * sizeof(T) + payload_ >= kChunkBytes;
+  }
   T* data() { return data_; }
   ChunkRef<T> ref() { return {data_, size_, true}; }
 
  private:
   void reserve(std::size_t count) {
     if (capacity_ - size_ >= count) return;
-    const std::size_t wanted = std::max({kChunkElements, capacity_ * 2, size_ + count});
+    constexpr std::size_t kFirst =
+        std::clamp<std::size_t>(kChunkBytes / sizeof(T), 1, kChunkElements);
+    const std::size_t wanted = std::max({kFirst, capacity_ * 2, size_ + count});
     T* fresh = std::allocator<T>().allocate(wanted);
     std::uninitialized_move_n(data_, size_, fresh);
     const std::size_t kept = size_;
+    const std::size_t payload = payload_;
     release();
     data_ = fresh;
     size_ = kept;
+    payload_ = payload;
     capacity_ = wanted;
   }
 
@@ -122,11 +149,13 @@ class ChunkBuffer {
     if (data_ != nullptr) std::allocator<T>().deallocate(data_, capacity_);
     data_ = nullptr;
     size_ = 0;
+    payload_ = 0;
     capacity_ = 0;
   }
 
   T* data_ = nullptr;
   std::size_t size_ = 0;
+  std::size_t payload_ = 0;  // bytes that the elements own, as far as is known
   std::size_t capacity_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "weir/core/error.h"
 #include "weir/core/runner_registry.h"
 #include "weir/core/source_rdd.h"
 #include "weir/core/text_file.h"
@@ -11,7 +12,13 @@ namespace {
 
 Config loaded(int& argc, char** argv, Config config) {
   internal::serve_if_worker();
+  exit_on_uncaught_errors();
   config.load(argc, argv);
+  return config;
+}
+
+Config as_is(Config config) {
+  internal::serve_if_worker();
   return config;
 }
 
@@ -20,7 +27,7 @@ Config loaded(int& argc, char** argv, Config config) {
 Context::Context(int& argc, char** argv, Config config)
     : engine_(std::make_shared<Engine>(loaded(argc, argv, std::move(config)))) {}
 
-Context::Context(Config config) : engine_(std::make_shared<Engine>(std::move(config))) {}
+Context::Context(Config config) : engine_(std::make_shared<Engine>(as_is(std::move(config)))) {}
 
 Context::~Context() { engine_->stop(); }
 

@@ -21,9 +21,11 @@ namespace weir {
 class Context {
  public:
   /// Takes its own options (`--weir.*`) out of argv, then reads environment and configuration file.
+  /// An Error that the program does not catch from now on ends it with its message and exit code.
   /// Throws Error(kInvalidArgument) for bad settings, Error(kUnreachable) if no worker could be
   /// started.
   Context(int& argc, char** argv, Config config = {});
+  /// Without a command line: what `config` says, and the defaults.
   explicit Context(Config config);
   ~Context();
   Context(const Context&) = delete;
@@ -34,7 +36,8 @@ class Context {
   template <class T>
   Rdd<owned_t<T>> parallelize(std::vector<T> elements, std::uint32_t partitions = 0) {
     using Stored = owned_t<T>;
-    const std::size_t p = partitions == 0 ? default_parallelism() : partitions;
+    const std::size_t p = partitions == 0 ? default_parallelism()
+                                          : internal::require_partitions("parallelize", partitions);
     const std::size_t n = elements.size();
     std::vector<std::shared_ptr<const internal::MemoryBlock<Stored>>> blocks;
     for (std::size_t i = 0; i < p; ++i) {

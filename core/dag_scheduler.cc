@@ -30,11 +30,28 @@ bool survives_worker(const MapOutput& output) {
 
 }  // namespace
 
-void DagScheduler::Shuffle::plan(std::size_t map_tasks) {
+void DagScheduler::Shuffle::plan(const internal::StagePlan& stage) {
   if (std::exchange(planned, true)) return;
-  outputs.resize(map_tasks);
-  content.resize(map_tasks);
-  missing = map_tasks;
+  outputs.resize(stage.partitions.size());
+  content.resize(outputs.size());
+  missing = outputs.size();
+  for (const auto& needs : stage.needs) {
+    for (const LeafNeed& need : needs) {
+      if (need.input.is_shuffle && std::ranges::count(reads, need.input.shuffle) == 0) {
+        reads.push_back(need.input.shuffle);
+      }
+    }
+  }
+}
+
+void DagScheduler::Shuffle::forget(std::size_t map_task) {
+  if (!outputs[map_task]) return;
+  outputs[map_task].reset();
+  ++missing;
+}
+
+void DagScheduler::Shuffle::forget_outputs() {
+  for (std::size_t i = 0; i < outputs.size(); ++i) forget(i);
 }
 
 DagScheduler::Actions DagScheduler::submit(JobId id, internal::JobPlan plan) {
@@ -43,7 +60,7 @@ DagScheduler::Actions DagScheduler::submit(JobId id, internal::JobPlan plan) {
     Stage& stage = job.stages.emplace_back();
     stage.plan = std::move(stage_plan);
     stage.tasks.resize(stage.plan.partitions.size());
-    if (stage.plan.writes) shuffles_[*stage.plan.writes].plan(stage.tasks.size());
+    if (stage.plan.writes) shuffles_[*stage.plan.writes].plan(stage.plan);
   }
   plan.stages.clear();
   job.plan = std::move(plan);
@@ -74,10 +91,9 @@ DagScheduler::Actions DagScheduler::on_failure(const std::string& reason) {
 
 DagScheduler::Actions DagScheduler::on_worker_lost(WorkerId worker) {
   for (auto& [id, shuffle] : shuffles_) {
-    for (auto& output : shuffle.outputs) {
-      if (!output || output->worker != worker || survives_worker(*output)) continue;
-      output.reset();
-      ++shuffle.missing;
+    for (std::size_t i = 0; i < shuffle.outputs.size(); ++i) {
+      const auto& output = shuffle.outputs[i];
+      if (output && output->worker == worker && !survives_worker(*output)) shuffle.forget(i);
     }
   }
   for (auto at = stored_.begin(); at != stored_.end();) {
@@ -116,7 +132,7 @@ void DagScheduler::require(JobId id, Job& job, std::size_t at, std::set<std::siz
   Stage& stage = job.stages[at];
   if (stage.plan.writes) {  // outputs may have come from other jobs, or been lost
     Shuffle& shuffle = shuffles_[*stage.plan.writes];
-    shuffle.plan(stage.tasks.size());  // it may have been released meanwhile
+    shuffle.plan(stage.plan);  // it may have been released meanwhile
     stage.done = 0;
     for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
       Task& task = stage.tasks[i];
@@ -220,6 +236,11 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
                   stage.plan.writes.has_value(),
                   {},
                   {}};
+  if (const auto* done = std::get_if<Done>(&outcome);
+      done != nullptr && stage.plan.writes &&
+      (!done->output || done->output->segments.size() != stage.plan.reducers)) {
+    outcome = Failed{"the map task's output has another number of pieces than it should"};
+  }
   if (auto* done = std::get_if<Done>(&outcome)) {
     ended.metrics = done->metrics;
     actions.emplace_back(std::move(ended));
@@ -241,8 +262,10 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
     const std::uint32_t count = lost->blame ? ++task.failures : ++task.losses;
     if (count >= (lost->blame ? options_.max_failures : options_.max_losses)) {
       fail(id, ErrorCode::kJobFailed,
-           fmt::format("{} took its worker down {} times, the last time worker {}: {}",
-                       describe(job, at, i), count, to_string(worker), lost->message),
+           fmt::format("{} {} {} times, the last time worker {}: {}", describe(job, at, i),
+                       lost->blame ? "took its worker down"
+                                   : "lost its worker, by no known fault of its own,",
+                       count, to_string(worker), lost->message),
            actions);
     } else {
       retry(id, at, i, actions);
@@ -252,10 +275,9 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
     actions.emplace_back(std::move(ended));
     if (const auto shuffle = shuffles_.find(fetch->shuffle); shuffle != shuffles_.end()) {
       for (const std::uint32_t p : fetch->map_partitions) {
-        auto& outputs = shuffle->second.outputs;
+        const auto& outputs = shuffle->second.outputs;
         if (p >= outputs.size() || !outputs[p] || outputs[p]->worker != fetch->worker) continue;
-        outputs[p].reset();
-        ++shuffle->second.missing;
+        shuffle->second.forget(p);
       }
     }
     if (++task.fetch_failures >= options_.max_fetch_failures) {
@@ -297,7 +319,7 @@ void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, WorkerId wor
     ++stage.done;
     Shuffle& shuffle = shuffles_[*stage.plan.writes];
     const bool released_meanwhile = !shuffle.planned;
-    shuffle.plan(stage.tasks.size());
+    shuffle.plan(stage.plan);
     register_output(*stage.plan.writes, i, std::move(done.output.value()), actions);
     if (jobs_.count(id) == 0) return;  // other content than before, after effects
     if (shuffle.missing != 0) {
@@ -331,44 +353,49 @@ void DagScheduler::register_output(ShuffleId id, std::size_t map_task, MapOutput
   if (before != 0 && before != content) restart_consumers(id, actions);
 }
 
+/// Undoes what was made of a shuffle's output that has changed: nothing may mix the two.
 void DagScheduler::restart_consumers(ShuffleId shuffle, Actions& actions) {
-  std::vector<JobId> failed;
+  for (auto& [id, made] : shuffles_) {  // in earlier jobs too
+    if (std::ranges::count(made.reads, shuffle) != 0) made.forget_outputs();
+  }
+  std::vector<std::pair<JobId, const char*>> failed;
   for (auto& [id, job] : jobs_) {
     for (Stage& stage : job.stages) {
       for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
-        const auto& needs = stage.plan.needs[i];
-        const bool reads = std::any_of(needs.begin(), needs.end(), [&](const LeafNeed& need) {
-          return need.input.is_shuffle && need.input.shuffle == shuffle;
+        const auto need = std::ranges::find_if(stage.plan.needs[i], [&](const LeafNeed& each) {
+          return each.input.is_shuffle && each.input.shuffle == shuffle;
         });
+        if (need == stage.plan.needs[i].end()) continue;
         Task& task = stage.tasks[i];
-        if (!reads || task.state == Task::State::kWaiting) continue;
-        if (stage.plan.has_effects) {
-          failed.push_back(id);
-          break;
-        }
-        if (task.state == Task::State::kRunning) {
-          attempts_.erase(task.attempt);
-          actions.emplace_back(Cancel{task.attempt});
-        } else if (stage.plan.writes) {
-          Shuffle& written = shuffles_[*stage.plan.writes];
-          if (i < written.outputs.size() && written.outputs[i]) {
-            written.outputs[i].reset();
-            ++written.missing;
-          }
+        if (task.withhold && need->behind && is_stored(*need->behind)) {
+          failed.emplace_back(id, "from which persisted elements were made (unpersist them)");
+        } else if (task.state != Task::State::kWaiting && stage.plan.has_effects) {
+          failed.emplace_back(id, "that tasks with effects already consumed");
         } else {
-          --stage.done;
+          restart(stage, task, actions);
         }
-        task.state = Task::State::kWaiting;
       }
     }
   }
-  for (const JobId id : failed) {
+  for (const auto& [id, which] : failed) {
     fail(id, ErrorCode::kJobFailed,
-         "a recomputed map output differs from the one that tasks with effects already consumed: "
-         "a function of this job is not deterministic (random numbers, time, global state)",
+         fmt::format("a recomputed map output differs from the one {}: a function of this job is "
+                     "not deterministic (random numbers, time, global state)",
+                     which),
          actions);
   }
   advance_all(actions);
+}
+
+/// A map task's output is forgotten already.
+void DagScheduler::restart(Stage& stage, Task& task, Actions& actions) {
+  if (task.state == Task::State::kRunning) {
+    attempts_.erase(task.attempt);
+    actions.emplace_back(Cancel{task.attempt});
+  } else if (task.state == Task::State::kDone && !stage.plan.writes) {
+    --stage.done;
+  }
+  task.state = Task::State::kWaiting;
 }
 
 void DagScheduler::fail(JobId id, ErrorCode code, const std::string& message, Actions& actions) {

@@ -30,8 +30,8 @@ namespace weir {
 ///     NeedInputs                      launched again with the inputs that had been withheld
 ///
 /// A map output that is made anew with other content than the first time (user code that is not a
-/// function of its input) restarts the tasks that consumed the first, or fails the job where their
-/// effects cannot be undone.
+/// function of its input) restarts the tasks that consumed the first and what was made of their
+/// outputs, or fails the job where that cannot be undone: effects, persisted elements.
 class DagScheduler {
  public:
   struct Options {
@@ -104,10 +104,13 @@ class DagScheduler {
   struct Shuffle {
     std::vector<std::optional<MapOutput>> outputs;  // by map partition
     std::vector<std::uint64_t> content;             // hash of the first output of each, 0: none yet
+    std::vector<ShuffleId> reads;                   // what its map tasks read
     std::size_t missing = 0;
     bool planned = false;
 
-    void plan(std::size_t map_tasks);
+    void plan(const internal::StagePlan& stage);
+    void forget(std::size_t map_task);
+    void forget_outputs();
   };
   struct AttemptInfo {
     JobId job = 0;
@@ -127,6 +130,7 @@ class DagScheduler {
                Actions& actions);
   void register_output(ShuffleId shuffle, std::size_t map_task, MapOutput output, Actions& actions);
   void restart_consumers(ShuffleId shuffle, Actions& actions);
+  void restart(Stage& stage, Task& task, Actions& actions);
   void fail(JobId id, ErrorCode code, const std::string& message, Actions& actions);
   void cancel_attempts(JobId id, Actions& actions);
   bool is_stored(const BlockKey& block) const { return stored_.count(block) != 0; }

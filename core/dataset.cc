@@ -1,5 +1,9 @@
 #include "weir/core/dataset.h"
 
+#include <utility>
+
+#include <fmt/format.h>
+
 #include "weir/core/engine.h"
 #include "weir/core/error.h"
 #include "weir/core/hash.h"
@@ -23,14 +27,33 @@ DatasetBase::DatasetBase(const std::shared_ptr<Engine>& engine, const char* oper
     : id_(next_id(engine)),
       engine_(engine),
       operation_(operation),
-      num_partitions_(num_partitions),
+      num_partitions_(num_partitions == 0 ? 0 : require_partitions(operation, num_partitions)),
       partitioner_(partitioner),
       parents_(std::move(parents)) {}
 
 DatasetBase::~DatasetBase() {
   const auto engine = engine_.lock();
   if (engine == nullptr) return;
-  if (level_.load() != StorageLevel::kNone) engine->release_dataset(id_);
+  if (may_be_stored_.load()) engine->release_dataset(id_);
+}
+
+void DatasetBase::persist(StorageLevel level) {
+  level_.store(level);
+  if (level != StorageLevel::kNone) {
+    may_be_stored_.store(true);
+  } else if (const auto engine = engine_.lock(); engine != nullptr && may_be_stored_.load()) {
+    engine->release_dataset(id_);
+  }
+}
+
+std::string DatasetBase::name() const {
+  const std::scoped_lock lock(mutex_);
+  return name_;
+}
+
+void DatasetBase::set_name(std::string name) {
+  const std::scoped_lock lock(mutex_);
+  name_ = std::move(name);
 }
 
 void DatasetBase::visit_dependencies(
@@ -39,6 +62,15 @@ void DatasetBase::visit_dependencies(
 }
 
 void DatasetBase::describe_input(std::uint32_t, LeafInput&) const {}
+
+std::uint32_t require_partitions(const char* operation, std::uint64_t partitions) {
+  if (partitions >= 1 && partitions <= kMaxPartitions) {
+    return static_cast<std::uint32_t>(partitions);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("{}: {} partitions were asked for; a dataset has 1 to {}", operation,
+                          partitions, kMaxPartitions));
+}
 
 void release_map_outputs(Engine& engine, ShuffleId shuffle) { engine.release_shuffle(shuffle); }
 
@@ -63,9 +95,7 @@ Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<Slim
       any_kept = true;
     }
   }
-  if (any_kept) {
-    run.blocks().put_map_output(run.task().writes_shuffle.value(), map_partition, std::move(kept));
-  }
+  if (any_kept) run.keep_map_output(map_partition, std::move(kept));
   return done;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -67,6 +68,23 @@ struct Partitioner {
   }
 };
 
+/// Shows progress, and ends when the attempt is cancelled, with every chunk: what leaves a stored
+/// block or a table of aggregates, of which no leaf knows any more.
+template <class T>
+class SteppedStream final : public ChunkStream<T> {
+ public:
+  SteppedStream(std::unique_ptr<ChunkStream<T>> input, TaskRun& run)
+      : input_(std::move(input)), run_(run) {}
+  ChunkRef<T> next() override {
+    run_.step();
+    return input_->next();
+  }
+
+ private:
+  const std::unique_ptr<ChunkStream<T>> input_;
+  TaskRun& run_;
+};
+
 class ShuffleSource;
 
 class DatasetBase : public StageNode, public std::enable_shared_from_this<DatasetBase> {
@@ -82,9 +100,11 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   std::shared_ptr<Engine> engine() const { return engine_.lock(); }
 
   StorageLevel storage_level() const { return level_.load(); }
-  void set_storage_level(StorageLevel level) { level_.store(level); }
-  std::string name() const { return name_; }
-  void set_name(std::string name) { name_ = std::move(name); }
+  /// kNone frees what is stored.
+  void persist(StorageLevel level);
+  /// As the user calls it; empty until set.
+  std::string name() const;
+  void set_name(std::string name);
 
   /// Calls `visit(i, q)` for each partition q of parent i that partition p is computed from.
   virtual void visit_dependencies(
@@ -111,7 +131,10 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   const std::optional<Partitioner> partitioner_{};
   const std::vector<std::shared_ptr<DatasetBase>> parents_{};
   std::atomic<StorageLevel> level_{StorageLevel::kNone};
-  std::string name_;
+  /// A task that runs while the level goes back to kNone may still leave a block.
+  std::atomic<bool> may_be_stored_{false};
+  mutable std::mutex mutex_;
+  std::string name_;  // guarded by mutex_
 };
 
 /// The map side of a shuffle: what the stage before it computes and how it writes its output.
@@ -137,12 +160,12 @@ class Dataset : public DatasetBase {
     if constexpr (is_persistable<T>) {
       auto block = run.blocks().block(stored_as, partition);
       if (block == nullptr) {
-        auto fresh = MemoryBlock<owned_t<T>>::drain(*compute(run, partition));
-        run.blocks().put_block(stored_as, partition, fresh);
-        run.note_stored({stored_as, partition, fresh->size_bytes()});
-        block = std::move(fresh);
+        auto elements = drain(*compute(run, partition));
+        elements.shrink_to_fit();
+        block = std::make_shared<const MemoryBlock<owned_t<T>>>(std::move(elements));
+        run.keep_block(stored_as, partition, block);
       }
-      return open_block<T>(std::move(block));
+      return std::make_unique<SteppedStream<T>>(open_block<T>(std::move(block)), run);
     } else {
       throw Error(ErrorCode::kInternal, "a dataset is persisted whose elements cannot be");
     }
@@ -162,6 +185,11 @@ class StageOutput : public StageNode {
 
 /// Frees the outputs of a shuffle that nothing refers to any more.
 void release_map_outputs(Engine& engine, ShuffleId shuffle);
+
+/// The most partitions of one dataset: a larger number is a mistake (-1, say).
+inline constexpr std::uint32_t kMaxPartitions = 1'000'000;
+/// Throws Error(kInvalidArgument) unless `partitions` is 1 to kMaxPartitions.
+std::uint32_t require_partitions(const char* operation, std::uint64_t partitions);
 
 /// Stores a map task's pieces, one per reducer, and says what to announce.
 Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<SlimWriter>& pieces);

@@ -5,6 +5,8 @@
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 #include "weir/core/runner_registry.h"
@@ -17,14 +19,18 @@ const ConfigKey<std::string> kMaster(
     "where tasks run: local[N] (N threads, * for one per core), local-cluster[W,S] (W worker "
     "processes with S slots each)");
 const ConfigKey<std::int64_t> kParallelism(
-    "parallelism", 0, "partitions of datasets that are given no number; 0: one per slot");
-const ConfigKey<std::int64_t> kMaxFailures("task-max-failures", 4,
-                                           "attempts of a task before its job fails, 1 or more");
+    "parallelism", 0,
+    "partitions of datasets that are given no number, up to 1000000; 0: one per slot");
+const ConfigKey<std::int64_t> kMaxFailures(
+    "task-max-failures", 4, "attempts of a task before its job fails (1 to 1000000)");
 const ConfigKey<std::string> kLogLevel("log-level", "warning",
                                        "messages shown: debug, info, warning, error or off");
 const ConfigKey<std::int64_t> kHashSeed("hash-seed", 0,
                                         "seed of key hashes; 0: a random one for each application");
 
+constexpr std::int64_t kMostFailures = 1'000'000;
+
+thread_local const void* current_owner = nullptr;
 thread_local std::uint64_t current_batch = 0;
 thread_local Time current_batch_time{};
 
@@ -33,14 +39,19 @@ std::uint64_t random_seed() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
+std::uint32_t in_range(const Config& config, const ConfigKey<std::int64_t>& key, std::int64_t least,
+                       std::int64_t most) {
+  const std::int64_t value = config.get(key);
+  if (value < least || value > most) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("weir.{} must be {} to {}, got {}", key.name(), least, most, value));
+  }
+  return static_cast<std::uint32_t>(value);
+}
+
 DagScheduler::Options scheduler_options(const Config& config) {
   DagScheduler::Options options;
-  const std::int64_t failures = config.get(kMaxFailures);
-  if (failures < 1) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "weir.task-max-failures must be 1 or more, got " + std::to_string(failures));
-  }
-  options.max_failures = static_cast<std::uint32_t>(failures);
+  options.max_failures = in_range(config, kMaxFailures, 1, kMostFailures);
   return options;
 }
 
@@ -51,28 +62,27 @@ Engine::Engine(Config config) : config_(std::move(config)), scheduler_(scheduler
   runner_ = internal::make_runner(config_.get(kMaster), config_);
   const auto seed = static_cast<std::uint64_t>(config_.get(kHashSeed));
   hash_seed_ = seed != 0 ? seed : random_seed();
-  const std::int64_t parallelism = config_.get(kParallelism);
-  if (parallelism < 0) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "weir.parallelism must be 0 or more, got " + std::to_string(parallelism));
-  }
-  default_parallelism_ =
-      parallelism > 0 ? static_cast<std::uint32_t>(parallelism) : runner_->total_slots();
+  const std::uint32_t parallelism = in_range(config_, kParallelism, 0, internal::kMaxPartitions);
+  default_parallelism_ = parallelism > 0 ? parallelism : runner_->total_slots();
   runner_->start(*this);
 }
 
 Engine::~Engine() { stop(); }
 
 void Engine::stop() {
-  if (!stopped_.load() && bus_.is_current_thread()) {
+  if (bus_.is_current_thread()) {
+    if (stopped_.load()) return;
     throw Error(
         ErrorCode::kInvalidArgument,
         "Context::stop was called from a listener, which it would have to wait for; call it "
         "from another thread");
   }
-  const std::scoped_lock lock(stop_mutex_);
-  if (stopped_.exchange(true)) return;
-  // Everything posted before this runs; nothing posted after it does.
+  const std::scoped_lock stopping(stopping_);
+  {
+    const std::scoped_lock posting(posting_);
+    if (stopped_.exchange(true)) return;
+  }
+  // All jobs have been posted before this.
   std::promise<void> drained;
   runner_->post([this, &drained] {
     while (!jobs_.empty()) {
@@ -93,9 +103,10 @@ std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
   const JobId id = ++last_job_;
   auto pending = std::make_unique<PendingJob>();
   pending->keep = std::exchange(plan.keep, {});
+  pending->owner = current_owner;
   auto result = pending->promise.get_future();
   {
-    const std::scoped_lock lock(stop_mutex_);
+    const std::scoped_lock posting(posting_);
     if (stopped_.load()) throw Error(ErrorCode::kCancelled, "the context was stopped");
     // std::function wants copies, so what is moved in travels behind a shared pointer.
     auto job = std::make_shared<std::pair<internal::JobPlan, std::unique_ptr<PendingJob>>>(
@@ -113,11 +124,15 @@ std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
   return result.get();
 }
 
-void Engine::cancel_jobs(const std::string& reason) {
-  const std::scoped_lock lock(stop_mutex_);
+void Engine::cancel_jobs(const void* owner, const std::string& reason) {
+  const std::scoped_lock posting(posting_);
   if (stopped_.load()) return;
-  runner_->post([this, reason] {
-    while (!jobs_.empty()) perform(scheduler_.cancel(jobs_.begin()->first, reason));
+  runner_->post([this, owner, reason] {
+    std::vector<JobId> owned;
+    for (const auto& [id, job] : jobs_) {
+      if (job->owner == owner) owned.push_back(id);
+    }
+    for (const JobId id : owned) perform(scheduler_.cancel(id, reason));
   });
 }
 
@@ -216,11 +231,13 @@ void Engine::perform(DagScheduler::Actions actions) {
 
 namespace internal {
 
-BatchScope::BatchScope(std::uint64_t batch, Time time)
-    : outer_batch_(std::exchange(current_batch, batch)),
+BatchScope::BatchScope(const void* owner, std::uint64_t batch, Time time)
+    : outer_owner_(std::exchange(current_owner, owner)),
+      outer_batch_(std::exchange(current_batch, batch)),
       outer_time_(std::exchange(current_batch_time, time)) {}
 
 BatchScope::~BatchScope() {
+  current_owner = outer_owner_;
   current_batch = outer_batch_;
   current_batch_time = outer_time_;
 }

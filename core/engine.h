@@ -38,8 +38,9 @@ class Engine final : private TaskRunner::Observer {
   /// Runs the job to its end and returns each task's result, in the order of its partitions. Throws
   /// Error(kJobFailed), Error(kCancelled) when it is cancelled or the engine stopped.
   std::vector<Bytes> run_job(internal::JobPlan plan);
-  /// Ends all running jobs; their callers get Error(kCancelled) with the reason.
-  void cancel_jobs(const std::string& reason);
+  /// Ends the running jobs of `owner` (see BatchScope); their callers get Error(kCancelled) with
+  /// the reason.
+  void cancel_jobs(const void* owner, const std::string& reason);
 
   void release_shuffle(ShuffleId shuffle);
   void release_dataset(DatasetId dataset);
@@ -48,7 +49,8 @@ class Engine final : private TaskRunner::Observer {
   void remove_listener(const std::shared_ptr<Listener>& listener);
   ListenerBus& bus() { return bus_; }
 
-  /// Cancels jobs, ends workers and threads; idempotent.
+  /// Cancels jobs, ends workers and threads; idempotent. Called from a listener, which it would
+  /// have to wait for, it throws Error(kInvalidArgument) unless all is ending already.
   void stop();
   bool stopped() const { return stopped_.load(); }
 
@@ -56,6 +58,7 @@ class Engine final : private TaskRunner::Observer {
   struct PendingJob {
     std::promise<std::vector<Bytes>> promise;
     std::vector<std::shared_ptr<internal::DatasetBase>> keep;
+    const void* owner = nullptr;
   };
 
   // On the decision thread.
@@ -84,21 +87,24 @@ class Engine final : private TaskRunner::Observer {
   std::mutex listeners_mutex_;
   std::vector<std::shared_ptr<Listener>> listeners_;  // guarded by listeners_mutex_
   ListenerBus bus_;
-  std::mutex stop_mutex_;
+  std::mutex stopping_;  // one stop at a time
+  std::mutex posting_;   // jobs are posted while stopped_ is false; locked after stopping_
   std::unique_ptr<TaskRunner> runner_;  // last: its thread uses all of the above
 };
 
 namespace internal {
 
-/// While it lives, jobs that this thread runs belong to a batch: tasks see it in `TaskContext`.
+/// While it lives, jobs that this thread runs belong to a batch, which tasks see in `TaskContext`,
+/// and to `owner`, who can cancel them.
 class BatchScope {
  public:
-  BatchScope(std::uint64_t batch, Time time);
+  BatchScope(const void* owner, std::uint64_t batch, Time time);
   ~BatchScope();
   BatchScope(const BatchScope&) = delete;
   BatchScope& operator=(const BatchScope&) = delete;
 
  private:
+  const void* const outer_owner_;
   const std::uint64_t outer_batch_;
   const Time outer_time_;
 };

@@ -1,13 +1,37 @@
 #include "weir/core/error.h"
 
 #include <cxxabi.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <typeinfo>
 
 namespace weir {
+namespace {
+
+std::terminate_handler otherwise = nullptr;
+
+[[noreturn]] void on_terminate() {
+  try {
+    if (const auto uncaught = std::current_exception()) std::rethrow_exception(uncaught);
+  } catch (const Error& error) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "error: %s\n", error.what());
+    _exit(exit_code(error.code()));
+  } catch (...) {
+  }
+  if (otherwise != nullptr) otherwise();
+  std::abort();
+}
+
+}  // namespace
+
+void exit_on_uncaught_errors() {
+  if (std::get_terminate() != &on_terminate) otherwise = std::set_terminate(&on_terminate);
+}
 
 int exit_code(ErrorCode code) {
   switch (code) {

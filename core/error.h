@@ -37,6 +37,10 @@ int exit_code(ErrorCode code);
 /// escaping exception to standard error and returns its exit code.
 int run_main(int (*body)(int, char**), int argc, char** argv);
 
+/// From now on an Error that nobody catches ends the program as `run_main` does, with its message
+/// and exit code and without a core dump. Other exceptions end it as before. Idempotent.
+void exit_on_uncaught_errors();
+
 /// "what(): detail" of any in-flight exception, for messages that travel between processes.
 std::string describe_current_exception();
 

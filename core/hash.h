@@ -32,6 +32,8 @@ template <class K>
 std::uint64_t key_hash(const K& key, std::uint64_t seed) {
   if constexpr (HasOwnHash<K>) {
     return hash_word(hash<K>()(key), seed);
+  } else if constexpr (!written_as_owned<K>) {
+    return key_hash(to_owned(key), seed);
   } else if constexpr (std::is_convertible_v<const K&, std::string_view>) {
     return hash_bytes(key, seed);
   } else if constexpr (std::is_integral_v<K> || std::is_enum_v<K>) {

@@ -6,6 +6,11 @@
 #include "weir/core/log.h"
 
 namespace weir {
+namespace {
+
+constexpr std::size_t kMostQueued = 100'000;
+
+}  // namespace
 
 ListenerBus::ListenerBus() : thread_([this] { deliver_all(); }) {}
 
@@ -15,6 +20,10 @@ void ListenerBus::post(std::function<void()> deliver) {
   {
     const std::scoped_lock lock(mutex_);
     if (stopping_) return;
+    if (queue_.size() >= kMostQueued) {
+      if (dropped_++ == 0) log_warning("listeners are too slow: events are being dropped");
+      return;
+    }
     queue_.push_back(std::move(deliver));
     ++posted_;
   }
@@ -33,7 +42,11 @@ void ListenerBus::stop() {
     stopping_ = true;
   }
   changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  if (dropped_ > 0) {
+    log_warning("events that listeners were not told of: " + std::to_string(dropped_));
+  }
 }
 
 void ListenerBus::deliver_all() {

@@ -67,25 +67,28 @@ class ListenerBus {
   ListenerBus();
   ~ListenerBus();
 
-  /// Queues an event; `deliver` runs on the bus thread. Never blocks on listeners.
+  /// Queues an event; `deliver` runs on the bus thread. Never blocks on listeners: when they are
+  /// 100,000 events behind, events are dropped, which is said at the first and at the end.
   void post(std::function<void()> deliver);
   /// Returns when everything posted before has been delivered. Not from the bus thread.
   void flush();
   /// Delivers what is queued and ends the thread; idempotent. Not from the bus thread.
   void stop();
   /// Whether the caller is a listener.
-  bool is_current_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
+  bool is_current_thread() const { return std::this_thread::get_id() == thread_id_; }
 
  private:
   void deliver_all();
 
-  std::mutex mutex_;
+  std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::deque<std::function<void()>> queue_;  // guarded by mutex_
+  std::deque<std::function<void()>> queue_;
   std::uint64_t posted_ = 0;
   std::uint64_t delivered_ = 0;
+  std::uint64_t dropped_ = 0;
   bool stopping_ = false;
   std::jthread thread_;
+  const std::thread::id thread_id_ = thread_.get_id();
 };
 
 }  // namespace weir

@@ -87,7 +87,11 @@ class LocalRunner final : public TaskRunner {
       const auto event = std::move(events_.front());
       events_.pop_front();
       lock.unlock();
-      event();
+      try {
+        event();
+      } catch (...) {
+        observer_->on_failure("a defect of Weir: " + describe_current_exception());
+      }
       lock.lock();
     }
   }

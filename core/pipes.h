@@ -22,6 +22,11 @@ using StreamPtr = std::unique_ptr<ChunkStream<T>>;
 template <class F, class... Args>
 using result_of_t = std::decay_t<std::invoke_result_t<const F&, Args...>>;
 
+/// How a stream holds the function of its pipe, which outlives it: functions with captured values
+/// may be large.
+template <class F>
+using Held = std::conditional_t<std::is_empty_v<F>, const F, const F&>;
+
 /// Holds the function of a pipe and ships it.
 template <class F>
 struct FunctionHolder {
@@ -47,7 +52,7 @@ struct MapPipe : FunctionHolder<F> {
       return out.ref();
     }
     StreamPtr<T> input;
-    const F function;
+    Held<F> function;
     ChunkBuffer<Out> out;
   };
 
@@ -79,7 +84,7 @@ struct MapValuesPipe : FunctionHolder<F> {
       return out.ref();
     }
     StreamPtr<In> input;
-    const F function;
+    Held<F> function;
     ChunkBuffer<Out> out;
   };
 
@@ -125,7 +130,7 @@ struct FilterPipe : FunctionHolder<F> {
       return out.ref();
     }
     StreamPtr<T> input;
-    const F function;
+    Held<F> function;
     ChunkBuffer<T> out;
   };
 
@@ -160,7 +165,7 @@ class RangeCursor {
       } else {
         out.emplace_back(*at);
       }
-      if (out.size() >= kLimit) {
+      if (out.size() >= kLimit || out.full()) {
         pending_increment_ = true;
         return;
       }
@@ -232,7 +237,7 @@ struct FlatMapPipe : FunctionHolder<F> {
     }
 
     StreamPtr<T> input;
-    const F function;
+    Held<F> function;
     ChunkRef<T> chunk;
     std::size_t at = 0;
     std::conditional_t<is_optional<Range>, std::monostate, RangeCursor<Out, Range>> cursor;
@@ -264,7 +269,7 @@ struct MapPartitionsPipe : FunctionHolder<F> {
       return out.ref();
     }
     StreamPtr<T> input;
-    const F function;
+    Held<F> function;
     bool started = false;
     RangeCursor<Out, Range, is_owned<Out> ? kChunkElements : 1> cursor;
     ChunkBuffer<Out> out;
@@ -343,6 +348,8 @@ template <class K, class V, class Aggregator>
 auto aggregate(ChunkStream<std::pair<K, V>>& input, const Aggregator& aggregator,
                std::uint64_t seed) {
   using C = typename Aggregator::Combined;
+  require_storable<owned_t<K>>();
+  require_storable<C>();
   AggregationTable<owned_t<K>, C> table;
   std::uint64_t hashes[kHashRun];
   for (auto chunk = input.next(); !chunk.empty(); chunk = input.next()) {
@@ -386,7 +393,7 @@ struct CombinePipe {
       return result->next();
     }
     StreamPtr<In> input;
-    const Aggregator aggregator;
+    Held<Aggregator> aggregator;
     const std::uint64_t seed;
     std::optional<TableStream<owned_t<K>, typename Aggregator::Combined>> result;
   };

@@ -62,7 +62,9 @@ class Rdd {
     return pipe("map", internal::MapPipe<T, F>{{std::move(f)}});
   }
 
-  /// The elements of the ranges `f(x)` (a std::vector, a view, a std::optional), order kept.
+  /// The elements of the ranges `f(x)` (a std::vector, a view, a std::optional), order kept. Views
+  /// from a range that may own what they point to (`split(x, ' ') | std::views::transform(g)`) end
+  /// with their range, which costs a chunk for each: rather `map(g)` afterwards.
   template <class F>
   auto flat_map(F f) const {
     WEIR_REQUIRE_SHIPPABLE(F);
@@ -206,15 +208,14 @@ class Rdd {
     static_assert(internal::is_persistable<T>,
                   "elements of this type cannot be kept and read back: make the type serializable, "
                   "or map its views to owning values before persist()");
-    dataset_->set_storage_level(level);
+    dataset_->persist(level);
     return *this;
   }
   Rdd cache() const { return persist(); }
 
   /// Frees the stored elements.
   Rdd unpersist() const {
-    dataset_->set_storage_level(StorageLevel::kNone);
-    if (const auto engine = dataset_->engine()) engine->release_dataset(dataset_->id());
+    dataset_->persist(StorageLevel::kNone);
     return *this;
   }
 

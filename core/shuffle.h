@@ -62,7 +62,8 @@ class ShuffleWriter final : public StageOutput {
             const Value& value) const {
     SlimWriter& piece = pieces[partitioner_.partition_of(hash)];
     piece.put(hash);
-    piece & key & value;
+    write_owned(piece, key);
+    write_owned(piece, value);
   }
 
   const std::shared_ptr<const Dataset<In>> parent_;  // loaded stages only
@@ -113,14 +114,15 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
       std::size_t records = 0;
       for (SlimReader reader(bytes.view()); !reader.at_end(); ++records) {
         const auto hash = reader.get<std::uint64_t>();
-        decoded_t<owned_t<K>> key{};
+        auto key = read_in_place<owned_t<K>>(reader);
         Crossing value{};
-        reader & key & value;
+        reader & value;
         absorb(table, hash, std::move(key), std::move(value));
       }
       run.count_records(records);
     });
-    return std::make_unique<TableStream<owned_t<K>, Combined>>(std::move(table));
+    return std::make_unique<SteppedStream<Out>>(
+        std::make_unique<TableStream<owned_t<K>, Combined>>(std::move(table)), run);
   }
 
  private:

@@ -99,6 +99,12 @@ class StageBuilder {
   std::vector<DatasetBase*> shuffles_;
 };
 
+/// What the user calls the dataset, else its operation.
+std::string title(const DatasetBase& dataset) {
+  std::string name = dataset.name();
+  return name.empty() ? dataset.operation() : name;
+}
+
 /// Adds the map stage that feeds `reader`, and before it those that feed that stage.
 void add_map_stages(JobPlan& plan, DatasetBase& reader) {
   const auto planned = [&](const StagePlan& stage) { return stage.writes == reader.id(); };
@@ -108,8 +114,9 @@ void add_map_stages(JobPlan& plan, DatasetBase& reader) {
   for (DatasetBase* shuffle : builder.shuffles()) add_map_stages(plan, *shuffle);
   for (std::uint32_t p = 0; p < root->num_partitions(); ++p) builder.add_task(root, p);
   StagePlan stage = builder.take();
-  stage.name = reader.operation();
+  stage.name = title(reader);
   stage.writes = reader.id();
+  stage.reducers = reader.shuffle()->num_reducers();
   plan.stages.push_back(std::move(stage));
 }
 
@@ -123,7 +130,7 @@ JobPlan plan_job(const std::shared_ptr<DatasetBase>& root, const StageOutput& ac
   for (DatasetBase* shuffle : builder.shuffles()) add_map_stages(plan, *shuffle);
   for (const std::uint32_t p : partitions) builder.add_task(root, p);
   StagePlan stage = builder.take();
-  stage.name = root->operation();
+  stage.name = title(*root);
   stage.has_effects = has_effects;
   plan.stages.push_back(std::move(stage));
   return plan;
@@ -140,12 +147,11 @@ LoadedStage::LoadedStage(std::string_view program) {
   for (std::uint32_t i = 0; i < count; ++i) {
     CodeId code;
     std::vector<std::uint32_t> parents;
-    std::string_view own;
-    in & code & parents & own;
+    in & code & parents;
     for (const std::uint32_t parent : parents) {
       if (parent >= i) throw Error(ErrorCode::kCorrupt, "a stage's node comes before its parent");
     }
-    SlimReader own_in(own);
+    SlimReader own_in(in.get_view());
     StageReader reader(nodes_, std::move(parents), own_in);
     auto node = internal::find_loader(code)(reader);
     own_in.expect_end();

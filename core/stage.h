@@ -30,6 +30,7 @@ struct StagePlan {
   std::vector<std::uint32_t> partitions;
   std::vector<std::vector<LeafNeed>> needs;
   std::optional<ShuffleId> writes;  ///< a map stage
+  std::uint32_t reducers = 0;       ///< of what it writes: pieces per task
   bool has_effects = false;         ///< results left the task already (foreach): never undone
 };
 

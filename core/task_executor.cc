@@ -55,19 +55,20 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
 
 TaskOutcome TaskExecutor::run(const TaskSpec& task, Progress& progress) {
   const SteadyTime start = Clock::system().steady_now();
+  internal::TaskRun run(task, options_, blocks_, fetcher_, progress);
+  TaskOutcome outcome;
   try {
     const auto loaded = stage(*task.program);
-    internal::TaskRun run(task, options_, blocks_, fetcher_, progress);
     Done done = loaded->run(run, task.partition);
     done.stored = run.take_stored();
     done.metrics = run.metrics();
     done.metrics.run_time = Clock::system().steady_now() - start;
-    return done;
-  } catch (internal::TaskSignal& signal) {
-    return std::move(signal.outcome);
+    outcome = std::move(done);
   } catch (...) {
-    return Failed{describe_current_exception()};
+    outcome = Failed{describe_current_exception()};
   }
+  if (auto signalled = run.signalled()) return std::move(*signalled);
+  return outcome;
 }
 
 }  // namespace weir

@@ -52,8 +52,9 @@ class TaskExecutor {
 
   /// What a running task shows to others. Written by the task's thread, read by any.
   struct Progress {
-    std::atomic<std::uint64_t> records{0};
-    std::atomic<bool> cancelled{false};
+    std::atomic<std::uint64_t> records{0};  ///< read from inputs
+    std::atomic<std::uint64_t> steps{0};    ///< grows while the task gets anywhere
+    std::atomic<bool> cancelled{false};     ///< written by whoever wants the result no longer
   };
 
   /// Runs one attempt to its end. `task.program->bytes` may be empty if the stage is known. User

@@ -39,7 +39,7 @@ const LeafInput& TaskRun::input(std::uint32_t node, std::uint32_t partition) con
   for (const LeafInput& input : task_.inputs) {
     if (input.node == node && input.partition == partition) return input;
   }
-  if (task_.inputs_withheld) throw TaskSignal{NeedInputs{}};
+  if (task_.inputs_withheld) signal(NeedInputs{});
   throw Error(ErrorCode::kInternal, "the task was sent without the input of one of its leaves");
 }
 
@@ -59,7 +59,7 @@ void TaskRun::read_segments(const LeafInput& input,
   // so that later ones travel while earlier ones are consumed.
   const auto& segments = input.segments;
   for (std::size_t i = 0; i < segments.size();) {
-    if (progress_.cancelled.load(std::memory_order_relaxed)) throw TaskSignal{Cancelled{}};
+    if (is_cancelled()) signal(Cancelled{});
     if (segments[i].size == 0) {
       ++i;
     } else if (here(segments[i])) {
@@ -70,10 +70,10 @@ void TaskRun::read_segments(const LeafInput& input,
       }
       const auto piece = blocks_.map_output(input.shuffle, segment.map_partition, input.partition);
       if (!piece) {
-        throw TaskSignal{FetchFailed{input.shuffle,
-                                     segment.worker,
-                                     {segment.map_partition},
-                                     "the map output is not in the worker's own store"}};
+        signal(FetchFailed{input.shuffle,
+                           segment.worker,
+                           {segment.map_partition},
+                           "the map output is not in the worker's own store"});
       }
       consume(*piece);
     } else {
@@ -82,10 +82,10 @@ void TaskRun::read_segments(const LeafInput& input,
         if (segments[i].size != 0) remote.push_back(&segments[i]);
       }
       if (fetcher_ == nullptr) {
-        throw TaskSignal{FetchFailed{input.shuffle,
-                                     remote[0]->worker,
-                                     {remote[0]->map_partition},
-                                     "the map output is in another process"}};
+        signal(FetchFailed{input.shuffle,
+                           remote[0]->worker,
+                           {remote[0]->map_partition},
+                           "the map output is in another process"});
       }
       auto failure = fetcher_->fetch(
           input.shuffle, input.partition, remote,
@@ -94,15 +94,37 @@ void TaskRun::read_segments(const LeafInput& input,
             consume(bytes);
           },
           progress_.cancelled);
-      if (progress_.cancelled.load(std::memory_order_relaxed)) throw TaskSignal{Cancelled{}};
-      if (failure) throw TaskSignal{std::move(*failure)};
+      if (is_cancelled()) signal(Cancelled{});
+      if (failure) signal(std::move(*failure));
     }
   }
 }
 
 void TaskRun::count_records(std::size_t records) {
   progress_.records.fetch_add(records, std::memory_order_relaxed);
-  if (progress_.cancelled.load(std::memory_order_relaxed)) throw TaskSignal{Cancelled{}};
+  step();
+}
+
+void TaskRun::step() {
+  progress_.steps.fetch_add(1, std::memory_order_relaxed);
+  if (is_cancelled()) signal(Cancelled{});
+}
+
+void TaskRun::keep_block(DatasetId dataset, std::uint32_t partition,
+                         std::shared_ptr<const Block> block) {
+  const std::uint64_t size = block->size_bytes();
+  if (!blocks_.put_block(dataset, partition, std::move(block), progress_.cancelled)) return;
+  stored_.push_back({dataset, partition, size});
+}
+
+void TaskRun::keep_map_output(std::uint32_t map_partition, std::vector<Bytes> pieces) {
+  blocks_.put_map_output(task_.writes_shuffle.value(), map_partition, std::move(pieces),
+                         progress_.cancelled);
+}
+
+void TaskRun::signal(TaskOutcome outcome) const {
+  signalled_ = std::move(outcome);
+  throw TaskSignal{};
 }
 
 TaskMetrics TaskRun::metrics() const {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "weir/core/task_executor.h"
@@ -16,7 +17,7 @@ class TaskContext {
   static const TaskContext& current();
 
   std::uint64_t batch() const { return task_->batch; }  ///< sequence number, 0 outside streaming
-  Time batch_time() const { return task_->batch_time; }
+  Time time() const { return task_->batch_time; }       ///< of the batch
   std::uint32_t partition() const { return task_->partition; }
   std::uint32_t attempt() const { return task_->attempt_number; }  ///< 1 for the first try
   /// Whether the result is no longer wanted; long-running functions should return soon.
@@ -34,10 +35,9 @@ class TaskContext {
 
 namespace internal {
 
-/// Ends an attempt from deep inside a stage with an outcome that is not the user's fault.
-struct TaskSignal {
-  TaskOutcome outcome;
-};
+/// Thrown to end an attempt from deep inside a stage with an outcome that is not the user's fault;
+/// see `TaskRun::signalled`.
+struct TaskSignal {};
 
 /// One attempt while it runs: gives the nodes of a loaded stage their inputs, stored blocks and
 /// counters. Used by the task's thread only.
@@ -63,17 +63,30 @@ class TaskRun final : public TaskContext {
 
   /// Leaves call it for every chunk they produce; signals `Cancelled`.
   void count_records(std::size_t records);
-  void note_stored(StoredBlock block) { stored_.push_back(block); }
+  /// The task is getting somewhere; signals `Cancelled`.
+  void step();
+
+  /// Nothing is kept of a cancelled attempt: nobody would free it.
+  void keep_block(DatasetId dataset, std::uint32_t partition, std::shared_ptr<const Block> block);
+  void keep_map_output(std::uint32_t map_partition, std::vector<Bytes> pieces);
+
+  /// The outcome that was signalled, whether or not user code let the exception pass: then what the
+  /// stage returned is incomplete.
+  std::optional<TaskOutcome> signalled() { return std::move(signalled_); }
   std::vector<StoredBlock> take_stored() { return std::move(stored_); }
   TaskMetrics metrics() const;
 
  private:
+  [[noreturn]] void signal(TaskOutcome outcome) const;
+  bool is_cancelled() const { return progress_.cancelled.load(std::memory_order_relaxed); }
+
   const TaskSpec& task_;
   const TaskExecutor::Options& options_;
   BlockStore& blocks_;
   SegmentFetcher* const fetcher_;
   TaskExecutor::Progress& progress_;
   const TaskContext* const outer_;
+  mutable std::optional<TaskOutcome> signalled_;
   std::vector<StoredBlock> stored_;
   std::uint64_t bytes_fetched_ = 0;
 };

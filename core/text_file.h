@@ -23,7 +23,8 @@ struct TextPiece {
 
 /// Cuts a file, or the files of a directory in the order of their names (those beginning with a dot
 /// left out), into at least `min_pieces` pieces of about equal size. Throws
-/// Error(kInvalidArgument).
+/// Error(kInvalidArgument) if there is no such file or directory, Error(kUnreachable) if it cannot
+/// be read.
 std::vector<TextPiece> plan_text_file(const std::string& path, std::uint32_t min_pieces);
 
 /// Reads one piece. The strings of a chunk are reused for the next.

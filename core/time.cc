@@ -61,7 +61,8 @@ Duration parse_duration(const std::string& text, const std::string& what) {
   if (error == std::errc{}) {
     for (const Unit& unit : kUnits) {
       if (std::string(rest, end) != unit.name) continue;
-      if (number > std::numeric_limits<std::int64_t>::max() / unit.microseconds) break;
+      constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+      if (number > kMost / unit.microseconds || number < -(kMost / unit.microseconds)) break;
       return Duration(number * unit.microseconds);
     }
   }

@@ -214,7 +214,7 @@ void BatchLoop::perform(const std::vector<BatchScheduler::Action>& actions) {
 
 void BatchLoop::cancel_running() {
   cancelled_ = true;
-  options_.context.engine()->cancel_jobs("the stream is stopping");
+  options_.context.engine()->cancel_jobs(this, "the stream is stopping");
 }
 
 /// Fixes the batch's input and queues it.
@@ -293,7 +293,7 @@ void BatchLoop::run_batches() {
 }
 
 void BatchLoop::run_batch(const Batch& batch) {
-  const BatchScope scope(batch.sequence, batch.time);
+  const BatchScope scope(this, batch.sequence, batch.time);
   const auto& outputs = options_.graph->outputs();
   for (std::size_t id = 0; id < outputs.size(); ++id) {
     if (outputs[id].stream->due(batch.time)) run_output(batch, id);

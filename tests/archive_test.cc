@@ -349,6 +349,29 @@ std::size_t most_allocated_for(std::string_view bytes) {
   return CountingAllocator<T>::most;
 }
 
+TEST(Archive, PaddingOfLongDoublesIsNotWritten) {
+  alignas(long double) unsigned char memory[2][sizeof(long double)];
+  std::memset(memory[0], 0x00, sizeof memory[0]);
+  std::memset(memory[1], 0xff, sizeof memory[1]);
+  std::string written[2];
+  for (int i = 0; i < 2; ++i) {
+    const long double value = 1.5L;
+    std::memcpy(memory[i], &value, 10);
+    written[i] = encode(reinterpret_cast<const long double&>(memory[i]));
+    EXPECT_EQ(decode<long double>(written[i]), 1.5L);
+  }
+  EXPECT_EQ(written[0], written[1]);
+}
+
+struct Large {
+  char unread[1000];
+  std::string text;
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & text;
+  }
+};
+
 TEST(Archive, HostileCountsDoNotAllocate) {
   const std::string huge = "\xff\xff\xff\xff";
   EXPECT_EQ(most_allocated_for<int>(huge + "1234"), 0U);
@@ -358,6 +381,7 @@ TEST(Archive, HostileCountsDoNotAllocate) {
                                                        "1234567"),
             0U);
   EXPECT_LE(most_allocated_for<std::string>("\x02\0\0\0"s + "\x01\0\0\0xxx"s), 2U);
+  EXPECT_LE(most_allocated_for<Large>("\xe8\x03\0\0"s + std::string(1000, '\xff')), 2U);
   expect_corrupt<std::string>(huge + "1234");
   expect_corrupt<Bytes>(huge + "1234");
   expect_corrupt<std::vector<std::vector<std::vector<int>>>>(huge + huge + huge);
@@ -395,10 +419,10 @@ TEST(Archive, ViewsEncodeAsTheirOwningForms) {
 
 TEST(Archive, StringsDecodeAsViewsWhereTheBytesLive) {
   const std::string bytes = encode(std::pair("key"s, "value"s));
-  internal::decoded_t<std::pair<std::string, std::string>> decoded;
   SlimReader reader(bytes);
-  reader & decoded;
-  static_assert(std::is_same_v<decltype(decoded), std::pair<std::string_view, std::string_view>>);
+  const auto decoded = internal::read_in_place<std::pair<std::string, std::string>>(reader);
+  static_assert(
+      std::is_same_v<decltype(decoded), const std::pair<std::string_view, std::string_view>>);
   EXPECT_EQ(decoded.first, "key");
   EXPECT_EQ(decoded.first.data(), bytes.data() + 4);
 }

@@ -203,13 +203,19 @@ TEST_F(Pipes, MapToBoolsAndViews) {
 }
 
 TEST_F(Pipes, FilterWorksInPlaceOnItsOwnChunks) {
-  auto source = chunks<std::string>({{"a", "bb", "c", "dd"}});
-  const auto* producer = source.get();
-  const auto kept = filter(std::move(source), [](const std::string& s) { return s.size() == 2; });
+  struct Once final : ChunkStream<std::string> {
+    ChunkRef<std::string> next() override { return {words.data(), std::exchange(left, 0), true}; }
+    Words words{"a", "bb", "c", "dd"};
+    std::size_t left = words.size();
+  };
+  auto source = std::make_unique<Once>();
+  const std::string* const buffer = source->words.data();
+  const auto kept = filter(StreamPtr<std::string>(std::move(source)),
+                           [](const std::string& s) { return s.size() == 2; });
   const auto chunk = kept->next();
   EXPECT_EQ(Words(chunk.begin(), chunk.end()), (Words{"bb", "dd"}));
   EXPECT_TRUE(chunk.exclusive);
-  EXPECT_NE(producer, nullptr);
+  EXPECT_EQ(chunk.data, buffer);
   EXPECT_TRUE(kept->next().empty());
 }
 
@@ -218,6 +224,17 @@ TEST_F(Pipes, FilterLeavesSharedChunksAlone) {
   const auto even = filter(shared(stored), [](int x) { return x % 2 == 0; });
   EXPECT_EQ(drain(even), (Ints{{2, 4}}));
   EXPECT_EQ(stored, (std::vector<int>{1, 2, 3, 4}));
+}
+
+TEST_F(Pipes, ChunksOfLongStringsEndEarly) {
+  const auto long_ones = flat_map(chunks<int>({numbers(8)}), [](int) {
+    return std::vector<std::string>(1, std::string(kChunkBytes / 2, 'x'));
+  });
+  std::vector<std::size_t> sizes;
+  for (auto chunk = long_ones->next(); !chunk.empty(); chunk = long_ones->next()) {
+    sizes.push_back(chunk.size);
+  }
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{2, 2, 2, 2}));
 }
 
 TEST_F(Pipes, FilterSkipsChunksOfWhichNothingIsLeft) {

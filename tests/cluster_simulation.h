@@ -369,6 +369,7 @@ class Simulation {
       }
     }
     plan.stages[0].writes = ShuffleId{id};
+    plan.stages[0].reducers = model.reducers;
     schedule(scheduler_.submit(id, std::move(plan)));
   }
 

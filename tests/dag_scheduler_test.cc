@@ -57,6 +57,7 @@ StagePlan map_stage(ShuffleId writes, std::uint32_t tasks,
                     const std::vector<ShuffleId>& shuffles = {}) {
   StagePlan plan = stage("map" + std::to_string(writes), tasks, shuffles);
   plan.writes = writes;
+  plan.reducers = 3;
   return plan;
 }
 
@@ -518,6 +519,47 @@ TEST_F(Scheduling, OtherContentGoesOnThroughTheStagesBehind) {
   EXPECT_TRUE(is_running({1, 1, 0}));  // its output came from the first content
   EXPECT_TRUE(is_running({1, 1, 1}));
   EXPECT_FALSE(is_running({1, 2, 0}));
+}
+
+TEST_F(Scheduling, OtherContentRedoesWhatAnEarlierJobMadeOfTheFirst) {
+  submit(1, job({map_stage(1, 1), map_stage(2, 1, {1}), result_stage(1, {2})}));
+  end_map({1, 0, 0}, kA);
+  end_map({1, 1, 0}, kB);
+  end_result({1, 2, 0});
+  lose(kA);
+  submit(2, job({map_stage(1, 1), map_stage(2, 1, {1}), result_stage(1, {1, 2})}));
+  end({2, 0, 0}, kB, map_done(kB, 0, "other"));
+  EXPECT_FALSE(is_running({2, 2, 0}));  // not on the new 1 and the old 2
+  EXPECT_TRUE(is_running({2, 1, 0}));
+  end_map({2, 1, 0}, kB);
+  EXPECT_EQ(end_result({2, 2, 0}), (Texts{"completed 2:2", "job 2 succeeded: r0"}));
+}
+
+TEST_F(Scheduling, OtherContentThanThatOfPersistedElementsFailsTheJob) {
+  JobPlan plan = job({map_stage(9, 1), result_stage(2, {9})});
+  for (std::uint32_t p = 0; p < 2; ++p)
+    plan.stages[1].needs[p][0].behind = std::pair(DatasetId{7}, p);
+  submit(1, plan);
+  end_map({1, 0, 0}, kA);
+  for (std::uint32_t p = 0; p < 2; ++p) {
+    Done done = result("r");
+    done.stored = {{7, p, 100}};
+    end({1, 1, p}, p == 0 ? kA : kB, done);
+  }
+  lose(kA);  // with the map output and the block of partition 0
+  submit(2, plan);
+  EXPECT_TRUE(is_running({2, 1, 1}));
+  EXPECT_EQ(end({2, 0, 0}, kB, map_done(kB, 0, "other")), (Texts{"cancel 2:1/1", "job 2 failed"}));
+  EXPECT_NE(last_failure_.message.find("unpersist"), std::string::npos);
+}
+
+TEST_F(Scheduling, AMapTaskWithoutAllItsPiecesHasFailed) {
+  submit(1, job({map_stage(9, 1), result_stage(1, {9})}));
+  EXPECT_EQ(end({1, 0, 0}, kA, result("no output")), (Texts{"launch 1:0/0"}));
+  Done done = map_done(kA, 0, "content");
+  done.output->segments.pop_back();
+  EXPECT_EQ(end({1, 0, 0}, kA, done), (Texts{"launch 1:0/0"}));
+  EXPECT_EQ(end_map({1, 0, 0}, kA), (Texts{"completed 1:0", "submitted 1:1 of 1", "launch 1:1/0"}));
 }
 
 TEST_F(Scheduling, OtherContentAfterEffectsFailsTheJob) {

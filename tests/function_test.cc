@@ -165,12 +165,5 @@ TEST(Functions, TruncatedOnesAreCorrupt) {
   EXPECT_THROW((void)internal::read_function<Scale>(reader), Error);
 }
 
-TEST(Loaders, OnlyRegisteredCodeIsFound) {
-  EXPECT_THROW((void)internal::find_loader({1, 2}), Error);
-  for (const ModuleId& module : loaded_modules()) {
-    EXPECT_THROW((void)internal::find_loader({module.id, 0x1000}), Error);
-  }
-}
-
 }  // namespace
 }  // namespace weir

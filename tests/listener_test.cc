@@ -55,6 +55,29 @@ TEST(ListenerBus, PostingDoesNotWaitForListeners) {
   EXPECT_EQ(delivered, 10);
 }
 
+TEST(ListenerBus, EventsAreDroppedWhenListenersAreFarBehind) {
+  set_log_level("off");
+  {
+    ListenerBus bus;
+    std::promise<void> started;
+    std::promise<void> release;
+    int delivered = 0;
+    bus.post([&] {
+      started.set_value();
+      release.get_future().wait();
+    });
+    started.get_future().wait();
+    for (int i = 0; i < 100'010; ++i) bus.post([&] { ++delivered; });
+    release.set_value();
+    bus.flush();
+    EXPECT_EQ(delivered, 100'000);
+    bus.post([&] { ++delivered; });
+    bus.flush();
+    EXPECT_EQ(delivered, 100'001);
+  }
+  set_log_level("warning");
+}
+
 TEST(ListenerBus, StopDeliversWhatIsQueuedAndThenTakesNothing) {
   ListenerBus bus;
   std::promise<void> release;

@@ -36,6 +36,7 @@ for master in 'local[2]' 'local-cluster[2,1]'; do
 done
 expect 'core_job with an argument' $'that 1\nthe 1\nto 2' \
   "$("$work/build/core_job" that '--weir.master=local[1]')"
+expect plain_job 3 "$("$work/build/plain_job")"
 "$work/build/streaming_job_test"
 
 # No broker listens there: an error that says so and an exit code, not a hang.

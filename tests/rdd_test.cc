@@ -720,11 +720,53 @@ TEST_P(RddTest, CancellingJobsLeavesTheContextUsable) {
       });
     });
     ASSERT_TRUE(eventually([&] { return std::filesystem::exists(folder.file("started")); }));
-    context_.engine()->cancel_jobs("no longer wanted");
+    const int somebody_else = 0;
+    context_.engine()->cancel_jobs(&somebody_else, "another's");
+    context_.engine()->cancel_jobs(nullptr, "no longer wanted");
   }
   EXPECT_EQ(error->code(), ErrorCode::kCancelled);
   EXPECT_STREQ(error->what(), "no longer wanted");
   EXPECT_EQ(context_.parallelize({1, 2}, 2).count(), 2);
+}
+
+TEST_P(RddTest, StoppingEndsTasksBehindAShuffleAtTheNextChunk) {
+  const TempFolder folder;
+  std::jthread action([&] {
+    (void)error_of([&] {
+      context_.parallelize(numbers(10'000), 1)
+          .map([](int x) { return std::pair(x, x); })
+          .reduce_by_key(std::plus<>(), 1)
+          .foreach (weir::bind(
+              folder.file("started"), folder.file("late"),
+              [](const std::string& started, const std::string& late, const std::pair<int, int>&) {
+                if (!std::filesystem::exists(started)) write_file(started, "");
+                (void)eventually([] { return TaskContext::current().cancelled(); });
+                std::ofstream(late, std::ios::app) << '.';
+              }));
+    });
+  });
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(folder.file("started")); }));
+  context_.stop();
+  action.join();
+  EXPECT_LE(read_file(folder.file("late")).size(), kChunkElements);
+}
+
+TEST_P(RddTest, ListenersThatStopOrUseAContextThatIsStoppingDoNotHoldItUp) {
+  struct Meddling final : Listener {
+    explicit Meddling(Context& meddled) : context(meddled) {}
+    void on_task_ended(const TaskEnded&) override {
+      (void)eventually([&] { return context.stopped(); });
+      context.stop();
+      code = error_of([&] { (void)context.parallelize({1}).count(); }).code();
+    }
+    Context& context;
+    ErrorCode code = ErrorCode::kInternal;
+  };
+  const auto meddling = std::make_shared<Meddling>(context_);
+  context_.add_listener(meddling);
+  EXPECT_EQ(context_.parallelize({1}, 1).count(), 1);
+  context_.stop();
+  EXPECT_EQ(meddling->code, ErrorCode::kCancelled);
 }
 
 TEST_P(RddTest, ActionsRunFromSeveralThreadsAtOnce) {
@@ -783,6 +825,78 @@ TEST_P(RddTest, EventsTellOfStagesAndTasks) {
   EXPECT_EQ(events().tasks().size(), 5U);
 }
 
+TEST_P(RddTest, NumbersOfPartitionsThatCannotBeMeantAreRefused) {
+  const auto pairs = context_.parallelize({Count("a", 1)}, 1);
+  for (const auto partitions : {static_cast<std::uint32_t>(-1), 1'000'001U}) {
+    for (const Error& error : {error_of([&] { (void)context_.parallelize({1}, partitions); }),
+                               error_of([&] { (void)pairs.group_by_key(partitions); })}) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_TRUE(contains(error.what(), std::to_string(partitions))) << error.what();
+    }
+  }
+}
+
+TEST_P(RddTest, StagesBearTheNameOfTheirDataset) {
+  const auto counts = context_.parallelize({Count("a", 1)}, 1).reduce_by_key(std::plus<>(), 1);
+  (void)new_stages();
+  EXPECT_EQ(counts.set_name("counts").count(), 1);
+  EXPECT_EQ(new_stages(), (Words{"counts", "counts"}));
+}
+
+/// A view with an owning form of its own.
+struct Tag {
+  std::string_view text;
+};
+struct OwnedTag {
+  std::string text;
+
+  OwnedTag() = default;
+  explicit OwnedTag(const Tag& tag) : text(tag.text) {}
+  auto operator<=>(const OwnedTag&) const = default;
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & text;
+  }
+};
+
+}  // namespace
+}  // namespace weir::test
+
+template <>
+struct weir::owned<weir::test::Tag> {
+  using type = weir::test::OwnedTag;
+};
+
+namespace weir::test {
+namespace {
+
+TEST_P(RddTest, TypesWithAnOwningFormOfTheirOwnAreKeysAndValues) {
+  const auto tags = context_.parallelize({"a", "b", "a"}, 2).map([](const std::string& text) {
+    return Tag{text};
+  });
+  Counts counted;
+  for (const auto& [tag, count] :
+       tags.map([](const Tag& tag) { return std::pair(tag, std::int64_t{1}); })
+           .reduce_by_key(std::plus<>(), 2)
+           .collect()) {
+    counted.emplace_back(tag.text, count);
+  }
+  EXPECT_EQ(sorted(counted), (Counts{{"a", 2}, {"b", 1}}));
+  const auto groups =
+      tags.map([](const Tag& tag) { return std::pair(1, tag); }).group_by_key(2).collect();
+  ASSERT_EQ(groups.size(), 1U);
+  EXPECT_EQ(groups[0].second.size(), 3U);
+  EXPECT_EQ(groups[0].second[1].text, "b");
+}
+
+TEST_P(RddTest, LiteralsAreKeys) {
+  const auto counts = context_.parallelize({1, 2, 3}, 2).map([](int x) {
+    return std::pair(x == 2 ? "even" : "odd", std::int64_t{1});
+  });
+  EXPECT_EQ(sorted(counts.reduce_by_key(std::plus<>(), 2).collect()),
+            (Counts{{"even", 1}, {"odd", 2}}));
+}
+
 TEST(Masters, AnUnknownOneIsRefusedWithTheKnown) {
   for (const char* master :
        {"remote[2]", "local[0]", "local[x]", "local[1,2]", "local", "local[", ""}) {
@@ -804,8 +918,11 @@ TEST(Masters, SettingsComeFromTheCommandLine) {
   EXPECT_EQ(context.default_parallelism(), 7U);
   EXPECT_EQ(error_of([] { Context bad(Config().set("task-max-failures", "0")); }).code(),
             ErrorCode::kInvalidArgument);
-  EXPECT_EQ(error_of([] { Context bad(Config().set("parallelism", "-1")); }).code(),
-            ErrorCode::kInvalidArgument);
+  for (const char* bad : {"-1", "1000001", "4294967296"}) {
+    EXPECT_EQ(error_of([&] { Context none(Config().set("parallelism", bad)); }).code(),
+              ErrorCode::kInvalidArgument)
+        << bad;
+  }
 }
 
 }  // namespace

@@ -77,6 +77,15 @@ TEST_F(TextFile, EveryTwoCutsGiveTheSameLines) {
   }
 }
 
+TEST_F(TextFile, ChunksOfLongLinesEndEarly) {
+  const std::string line(kChunkBytes / 2, 'x');
+  const std::string path = write("file", line + "\n" + line + "\n" + line + "\n");
+  const auto stream = read_lines({path, 0, std::filesystem::file_size(path)});
+  EXPECT_EQ(stream->next().size, 2U);
+  EXPECT_EQ(stream->next().size, 1U);
+  EXPECT_EQ(stream->next().size, 0U);
+}
+
 TEST_F(TextFile, AnyNumberOfPiecesGivesTheSameLines) {
   std::string content;
   Lines lines;

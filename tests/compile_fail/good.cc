@@ -8,6 +8,7 @@ int twice(int x) { return 2 * x; }
 
 struct OwnedWord {
   std::string text;
+  bool operator==(const OwnedWord&) const = default;
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar & text;
@@ -36,4 +37,5 @@ void accepted(weir::Context& context) {
   auto lines = context.parallelize({"a", "b"});
   auto words = lines.map([](const std::string& line) { return Word{line}; });
   words.collect();
+  words.map([](const Word& word) { return std::pair(word, word); }).group_by_key().count();
 }

@@ -1,6 +1,4 @@
 #include <chrono>
-#include <cstdio>
-#include <exception>
 #include <string_view>
 #include <utility>
 
@@ -10,7 +8,7 @@
 using namespace std::chrono_literals;
 
 // Counts words from Kafka until it is stopped; says what is wrong and ends if it cannot.
-int main(int argc, char** argv) try {
+int main(int argc, char** argv) {
   weir::Context context(argc, argv);
   weir::StreamingContext stream(context, 100ms);
   auto lines = weir::kafka::direct_stream(
@@ -21,7 +19,4 @@ int main(int argc, char** argv) try {
       .print();
   stream.start();
   stream.await_termination();
-} catch (const weir::Error& error) {
-  std::fprintf(stderr, "%s\n", error.what());
-  return weir::exit_code(error.code());
 }
