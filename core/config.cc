@@ -130,6 +130,11 @@ void parse_value(const std::string& name, const std::string& text, Duration& val
   value = parse_duration(text, name);
 }
 
+void refuse_value(const std::string& name, const std::string& value, const std::string& least,
+                  const std::string& most) {
+  refuse(fmt::format("weir.{} is {}; it must be {} to {}", name, value, least, most));
+}
+
 const char* type_name(const std::string&) { return "text"; }
 const char* type_name(bool) { return "true|false"; }
 const char* type_name(std::int64_t) { return "number"; }

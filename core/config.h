@@ -33,6 +33,8 @@ void parse_value(const std::string& name, const std::string& text, bool& value);
 void parse_value(const std::string& name, const std::string& text, std::int64_t& value);
 void parse_value(const std::string& name, const std::string& text, double& value);
 void parse_value(const std::string& name, const std::string& text, Duration& value);
+[[noreturn]] void refuse_value(const std::string& name, const std::string& value,
+                               const std::string& least, const std::string& most);
 const char* type_name(const std::string&);
 const char* type_name(bool);
 const char* type_name(std::int64_t);
@@ -79,6 +81,17 @@ class Config {
     if (text == nullptr) return key.default_value();
     T value{};
     internal::parse_value(key.name(), *text, value);
+    return value;
+  }
+  /// The same; throws Error(kInvalidArgument) unless it is `least` to `most`.
+  template <class T>
+  T get(const ConfigKey<T>& key, const std::type_identity_t<T>& least,
+        const std::type_identity_t<T>& most) const {
+    const T value = get(key);
+    if (value < least || value > most) {
+      internal::refuse_value(key.name(), internal::format_value(value),
+                             internal::format_value(least), internal::format_value(most));
+    }
     return value;
   }
 

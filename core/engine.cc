@@ -5,8 +5,6 @@
 #include <thread>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 #include "weir/core/runner_registry.h"
@@ -39,19 +37,9 @@ std::uint64_t random_seed() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
-std::uint32_t in_range(const Config& config, const ConfigKey<std::int64_t>& key, std::int64_t least,
-                       std::int64_t most) {
-  const std::int64_t value = config.get(key);
-  if (value < least || value > most) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("weir.{} must be {} to {}, got {}", key.name(), least, most, value));
-  }
-  return static_cast<std::uint32_t>(value);
-}
-
 DagScheduler::Options scheduler_options(const Config& config) {
   DagScheduler::Options options;
-  options.max_failures = in_range(config, kMaxFailures, 1, kMostFailures);
+  options.max_failures = static_cast<std::uint32_t>(config.get(kMaxFailures, 1, kMostFailures));
   return options;
 }
 
@@ -62,7 +50,8 @@ Engine::Engine(Config config) : config_(std::move(config)), scheduler_(scheduler
   runner_ = internal::make_runner(config_.get(kMaster), config_);
   const auto seed = static_cast<std::uint64_t>(config_.get(kHashSeed));
   hash_seed_ = seed != 0 ? seed : random_seed();
-  const std::uint32_t parallelism = in_range(config_, kParallelism, 0, internal::kMaxPartitions);
+  const auto parallelism =
+      static_cast<std::uint32_t>(config_.get(kParallelism, 0, internal::kMaxPartitions));
   default_parallelism_ = parallelism > 0 ? parallelism : runner_->total_slots();
   runner_->start(*this);
 }

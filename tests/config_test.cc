@@ -92,6 +92,20 @@ TEST_F(ConfigLoading, DefaultsHoldWhereNothingIsSet) {
   EXPECT_EQ(config.get(kDelay), 250ms);
 }
 
+TEST_F(ConfigLoading, ValuesOutOfRangeAreRefusedWithTheRange) {
+  Config config;
+  load(config, {"--weir.test.count=7", "--weir.test.some-delay=2s"});
+  EXPECT_EQ(config.get(kCount, 7, 9), 7);
+  try {
+    (void)config.get(kCount, 8, 9);
+    FAIL() << "7 was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_STREQ(error.what(), "weir.test.count is 7; it must be 8 to 9");
+  }
+  EXPECT_THROW((void)config.get(kDelay, 1ms, 1s), Error);
+}
+
 TEST_F(ConfigLoading, EveryTypeIsReadFromTheCommandLine) {
   Config config;
   load(config, {"--weir.test.text=a=b c", "--weir.test.flag=true", "--weir.test.count=-12",
