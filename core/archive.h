@@ -147,8 +147,8 @@ class SlimWriter {
 };
 
 /// Reads what a `SlimWriter` wrote. Every read is checked against the bytes that are left;
-/// malformed input throws Error(kCorrupt), and lengths never make it allocate more than the input
-/// could fill.
+/// malformed input throws Error(kCorrupt), and a length alone never makes it allocate more than a
+/// few times the input's size.
 class SlimReader {
  public:
   using is_saving = std::false_type;
@@ -462,6 +462,9 @@ void encode_elements(SlimWriter& writer, const Range& range) {
   if (!std::empty(range) && writer.size() == before) throw_empty_elements();
 }
 
+/// A count alone makes a reader allocate at most this many times the bytes that are left.
+inline constexpr std::size_t kMostBlownUp = 8;
+
 template <class T, class A>
 struct Codec<std::vector<T, A>> {
   static void encode(SlimWriter& writer, const std::vector<T, A>& value) {
@@ -483,7 +486,7 @@ struct Codec<std::vector<T, A>> {
       value.resize(size);
       if (size != 0) std::memcpy(value.data(), from, size * sizeof(T));
     } else {
-      value.reserve(std::min(size, reader.left() / sizeof(T) + 1));
+      value.reserve(std::min(size, kMostBlownUp * reader.left() / sizeof(T) + 1));
       for (std::size_t i = 0; i < size; ++i) {
         if constexpr (std::is_same_v<T, bool>) {
           bool element = false;
