@@ -244,13 +244,12 @@ void BatchLoop::finish_batch(const BatchScheduler::BatchDone& done) {
   info.processing_end_time = done.times.ended;
   if (done.failed) info.failure = message_of(batch_failure_);
   options_.events.post(&StreamingListener::on_batch_completed, std::move(info));
-  if (!done.failed) {
-    try {
-      for (const auto& input : options_.graph->inputs()) input->release(batch.time);
-    } catch (...) {
-      if (!error_) error_ = located(to_text(batch) + ", releasing input");
-      perform(scheduler_.on(BatchScheduler::Abort{}, now()));
-    }
+  if (done.failed) return;
+  try {
+    for (const auto& input : options_.graph->inputs()) input->release(batch.time);
+  } catch (...) {
+    if (!error_) error_ = located(to_text(batch) + ", releasing input");
+    perform(scheduler_.on(BatchScheduler::Abort{}, now()));
   }
   options_.on_batch_done(batch.sequence);
 }

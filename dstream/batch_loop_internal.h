@@ -41,7 +41,7 @@ class BatchLoop {
     StreamingEvents& events;
     Duration drain_cap{};
     bool stop_on_signal = true;
-    /// On the generator thread: a batch is done, well or not.
+    /// On the generator thread: a batch has succeeded. One that fails ends the stream instead.
     std::function<void(std::uint64_t sequence)> on_batch_done;
     /// The last thing that the generator thread does; null when nothing failed.
     std::function<void(std::exception_ptr)> on_end;

@@ -76,7 +76,7 @@ class StreamingContext::Impl {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   StreamingState state_ = StreamingState::kInitialized;  // guarded by mutex_
-  std::uint64_t done_ = 0;                     // guarded by mutex_; the last batch that is done
+  std::uint64_t done_ = 0;                     // guarded by mutex_; the last batch that succeeded
   std::exception_ptr error_;                   // guarded by mutex_; the first one, when stopped
   std::unique_ptr<internal::BatchLoop> loop_;  // set once by start
 };

@@ -102,8 +102,9 @@ class StreamingContext {
   void await_termination();
   /// The same for at most `timeout`; false if it has not ended.
   bool await_termination_for(Duration timeout);
-  /// Waits until the batch with this sequence number, counted from 1, is done. Throws what ended
-  /// the stream if it ends before. For tests on a `ManualClock`.
+  /// Waits until the batch with this sequence number, counted from 1, has succeeded. Throws what
+  /// ended the stream if it ends before, as it does when a batch fails. For tests on a
+  /// `ManualClock`.
   void await_batch(std::uint64_t sequence);
 
   StreamingState state() const;

@@ -41,6 +41,7 @@ void StreamRun::run() {
   clock_->advance_to(Time(batch_ * static_cast<std::int64_t>(num_batches_)));
   stream_.await_batch(num_batches_);
   stream_.stop({.graceful = false, .stop_context = true});
+  stream_.await_termination();
 }
 
 }  // namespace internal

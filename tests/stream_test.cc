@@ -1,6 +1,7 @@
 #include <cstdint>
 #include <numeric>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,22 @@ TEST_P(StreamOperators, MapKeepsBatchesAndOrder) {
       [](const DStream<int>& in) { return in.map([](int x) { return std::to_string(x); }); },
       options());
   EXPECT_EQ(out, (Batches<std::string>{{"1", "2", "3", "4"}, {"5"}, {}}));
+}
+
+TEST_P(StreamOperators, AFailureInTheLastBatchIsRethrown) {
+  for (const Ints& input : {Ints{{1}, {2}}, Ints{{2}}}) {
+    try {
+      run_stream(
+          input,
+          [](const DStream<int>& in) {
+            return in.map([](int x) { return x == 2 ? throw std::runtime_error("two") : x; });
+          },
+          options());
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("two"), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST_P(StreamOperators, MapTakesBoundValues) {
