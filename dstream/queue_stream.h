@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "weir/core/context.h"
+#include "weir/core/error.h"
 #include "weir/dstream/dstream.h"
 #include "weir/dstream/stream_input.h"
 
@@ -60,7 +62,12 @@ class QueueInput final : public StreamInput {
         context_(graph->context()),
         name_(std::move(name)),
         queue_(std::move(queue)),
-        options_(std::move(options)) {}
+        options_(std::move(options)) {
+    if (queue_ == nullptr) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "queue_stream: the queue is null; make one with std::make_shared");
+    }
+  }
 
   const std::string& name() const override { return name_; }
   std::shared_ptr<StreamNode> stream() const override { return node_; }

@@ -50,6 +50,7 @@ class StreamingContext {
                                                                 std::move(source)));
   }
   /// A stream of RDDs that are put into a queue, from any thread: `{.one_at_a_time, .default_rdd}`.
+  /// Throws Error(kInvalidArgument) for a null queue.
   template <class T>
   DStream<T> queue_stream(std::shared_ptr<RddQueue<T>> queue,
                           std::type_identity_t<QueueOptions<T>> options = {}) const {

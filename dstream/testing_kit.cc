@@ -13,6 +13,9 @@ Config config_of(const Options& options) {
   if (options.partitions < 1) {
     refuse("partitions must be at least 1, got " + std::to_string(options.partitions));
   }
+  if (!options.checkpoint_dir.empty()) {
+    refuse("checkpoint_dir needs checkpoints, which come with a later release");
+  }
   if (!options.restart_before.empty()) {
     refuse("restart_before needs checkpoints, which come with a later release");
   }

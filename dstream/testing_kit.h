@@ -26,9 +26,10 @@ struct Options {
   std::size_t num_batches = 0;               ///< 0: as many as the longest input
   int partitions = 2;                        ///< of each input RDD
   std::string master = "local[2]";           ///< also local-cluster[2,1]
+  /// This and the next need checkpoints, which come with a later release: until then both must be
+  /// empty.
   std::filesystem::path checkpoint_dir = {};
-  /// Indices of batches before which the driver is killed and restarted. Needs checkpoints, which
-  /// come with a later release: until then it must be empty.
+  /// Indices of batches before which the driver is killed and restarted.
   std::vector<std::size_t> restart_before = {};
 };
 

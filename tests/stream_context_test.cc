@@ -93,6 +93,24 @@ TEST_F(StreamLife, RememberMustBeAMultiple) {
             "remember duration 1500ms is not a multiple of the batch interval 1000ms");
 }
 
+TEST_F(StreamLife, AQueueMustExist) {
+  EXPECT_EQ(error_of([&] { stream_.queue_stream(std::shared_ptr<RddQueue<int>>()); }),
+            "queue_stream: the queue is null; make one with std::make_shared");
+}
+
+TEST(StreamOptions, CheckpointsAreRefusedUntilThereAreSome) {
+  const auto error_with = [](const Options& options) {
+    return error_of([&] {
+      run_stream(
+          Batches<int>{{1}}, [](const DStream<int>& in) { return in; }, options);
+    });
+  };
+  EXPECT_EQ(error_with({.checkpoint_dir = "somewhere"}),
+            "testing::Options: checkpoint_dir needs checkpoints, which come with a later release");
+  EXPECT_EQ(error_with({.restart_before = {1}}),
+            "testing::Options: restart_before needs checkpoints, which come with a later release");
+}
+
 TEST_F(StreamLife, WaitingWithoutStartIsRefused) {
   EXPECT_EQ(error_of([&] { stream_.await_termination(); }),
             "await_termination: the streaming context has not been started");
