@@ -92,7 +92,8 @@ class DStream {
 
   // --- control ---
 
-  /// Keeps the RDDs' elements from their first use until no window needs them any more.
+  /// Keeps the RDDs' elements from their first use until no window needs them any more. RDDs that
+  /// are persisted already (by who made them) stay as they are.
   DStream<T> persist(StorageLevel level = StorageLevel::kMemory) const {
     node_->persist(level);
     return *this;

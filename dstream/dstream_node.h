@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -74,20 +75,23 @@ class TypedStreamNode : public StreamNode {
   /// Nothing when it is not due.
   std::optional<Rdd<T>> rdd_at(Time time) {
     if (!due(time)) return std::nullopt;
-    const auto found = rdds_.find(time);
-    if (found != rdds_.end()) return found->second;
-    Rdd<T> rdd = compute(time);
-    if (storage_level() != StorageLevel::kNone) rdd.persist(storage_level());
-    rdds_.emplace(time, rdd);
-    return rdd;
+    const auto found = kept_.find(time);
+    if (found != kept_.end()) return found->second.rdd;
+    Kept made{.rdd = compute(time)};
+    if (storage_level() != StorageLevel::kNone &&
+        made.rdd.dataset()->storage_level() == StorageLevel::kNone) {
+      made.rdd.persist(storage_level());
+      made.to_unpersist = true;
+    }
+    return kept_.emplace(time, std::move(made)).first->second.rdd;
   }
 
   void forget(Time time) override {
-    const auto end = rdds_.upper_bound(time - remembered());
-    for (auto at = rdds_.begin(); at != end; ++at) {
-      if (storage_level() != StorageLevel::kNone) at->second.unpersist();
+    const auto end = kept_.upper_bound(time - remembered());
+    for (auto at = kept_.begin(); at != end; ++at) {
+      if (at->second.to_unpersist) release(at->second.rdd, end);
     }
-    rdds_.erase(rdds_.begin(), end);
+    kept_.erase(kept_.begin(), end);
   }
 
  protected:
@@ -96,7 +100,24 @@ class TypedStreamNode : public StreamNode {
   virtual Rdd<T> compute(Time time) = 0;
 
  private:
-  std::map<Time, Rdd<T>> rdds_;
+  struct Kept {
+    Rdd<T> rdd;
+    bool to_unpersist = false;  // persisted by this stream: it was not when it was made
+  };
+  using KeptRdds = std::map<Time, Kept>;
+
+  /// Unpersists with the last time that has it: several times may have the same RDD.
+  void release(const Rdd<T>& rdd, typename KeptRdds::iterator later) {
+    const auto heir = std::find_if(
+        later, kept_.end(), [&](const auto& each) { return each.second.rdd.id() == rdd.id(); });
+    if (heir != kept_.end()) {
+      heir->second.to_unpersist = true;
+    } else {
+      rdd.unpersist();
+    }
+  }
+
+  KeptRdds kept_;
 };
 
 /// A stream whose RDDs a function in the driver makes of its parents'.

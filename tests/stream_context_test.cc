@@ -268,6 +268,36 @@ TEST_F(StreamLife, QueueStreamsTakeAllOrUseTheDefault) {
   EXPECT_EQ(seen, (std::vector<std::vector<int>>{{1, 2, 3}, {-1}, {4}}));
 }
 
+TEST_F(StreamLife, RddsThatTheUserPersistedStayPersisted) {
+  const Rdd<int> mine = context_.parallelize(std::vector<int>{1}, 1).cache();
+  stream_.queue_stream(queue_, {.default_rdd = mine}).window(1s).foreach_rdd([](const auto& rdd) {
+    rdd.count();
+  });
+  stream_.start();
+  clock_->advance_to(Time(4s));
+  stream_.await_batch(4);
+  EXPECT_EQ(mine.dataset()->storage_level(), StorageLevel::kMemory);
+}
+
+TEST_F(StreamLife, AnRddOfSeveralBatchesIsUnpersistedWithTheLastOne) {
+  const Rdd<int> same = context_.parallelize(std::vector<int>{1}, 1);
+  const Rdd<int> other = context_.parallelize(std::vector<int>{2}, 1);
+  std::vector<StorageLevel> levels;
+  queued()
+      .transform([=](const Rdd<int>&, Time time) { return time <= Time(3s) ? same : other; })
+      .cache()
+      .foreach_rdd([&](const auto& rdd) {
+        rdd.count();
+        levels.push_back(same.dataset()->storage_level());
+      });
+  stream_.start();
+  clock_->advance_to(Time(5s));
+  stream_.await_batch(5);
+  using enum StorageLevel;
+  // Batch 4 forgets batch 3 when it is done.
+  EXPECT_EQ(levels, (std::vector{kMemory, kMemory, kMemory, kMemory, kNone}));
+}
+
 TEST_F(StreamLife, UnionAndTransformOfSeveralStreams) {
   std::vector<std::vector<int>> seen;
   const auto a = queued();
