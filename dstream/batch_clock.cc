@@ -14,7 +14,7 @@ class SystemBatchClock final : public BatchClock {
                   Time due) override {
     changed.wait_until(lock, due);
   }
-  void on_move(std::function<void()>) override {}
+  void on_move(const void*, std::function<void()>) override {}
 };
 
 }  // namespace
@@ -30,16 +30,20 @@ void ManualClock::wait_until(std::unique_lock<std::mutex>& lock, std::condition_
   if (now() < due) changed.wait(lock);
 }
 
-void ManualClock::on_move(std::function<void()> wake) {
+void ManualClock::on_move(const void* owner, std::function<void()> wake) {
   const std::scoped_lock lock(mutex_);
-  wake_ = std::move(wake);
+  if (wake) {
+    wake_[owner] = std::move(wake);
+  } else {
+    wake_.erase(owner);
+  }
 }
 
 void ManualClock::advance_to(Time time) {
   assert(time >= now());
   now_ = time;
   const std::scoped_lock lock(mutex_);
-  if (wake_) wake_();
+  for (const auto& [owner, wake] : wake_) wake();
 }
 
 }  // namespace weir

@@ -67,16 +67,19 @@ BatchLoop::BatchLoop(Options options)
       generator_(options_.graph->batch_interval()),
       scheduler_({.depth = 1, .drain_cap = options_.drain_cap}) {
   try {
-    for (const auto& input : options_.graph->inputs()) input->start();
+    start();
   } catch (...) {
-    stop_inputs(*options_.graph);
+    end();
     throw;
   }
+}
+
+void BatchLoop::start() {
+  for (const auto& input : options_.graph->inputs()) input->start();
   const Time started = now();
   perform(generator_.on(BatchGenerator::Start{}, started));
   options_.graph->start(generator_.zero_time());
-  options_.events.post(&StreamingListener::on_streaming_started, StreamingStarted{started});
-  options_.clock.on_move([this] {
+  options_.clock.on_move(this, [this] {
     const std::scoped_lock lock(mutex_);
     changed_.notify_all();
   });
@@ -89,7 +92,20 @@ BatchLoop::BatchLoop(Options options)
     });
   }
   batch_thread_ = std::jthread([this] { run_batches(); });
+  options_.events.post(&StreamingListener::on_streaming_started, StreamingStarted{started});
   generator_thread_ = std::jthread([this] { generate(); });
+}
+
+void BatchLoop::end() {
+  {
+    const std::scoped_lock lock(mutex_);
+    no_more_work_ = true;
+    work_changed_.notify_all();
+  }
+  if (batch_thread_.joinable()) batch_thread_.join();
+  options_.clock.on_move(this, {});
+  stop_inputs(*options_.graph);
+  signals_.reset();
 }
 
 BatchLoop::~BatchLoop() {
@@ -108,7 +124,7 @@ void BatchLoop::send(Message message) {
 // --- the generator thread ---
 
 void BatchLoop::generate() {
-  const InsideStreaming scope("a source of the stream");
+  const InsideStreaming scope(options_.events, "a source of the stream");
   while (scheduler_.state() != BatchScheduler::State::kFinished) {
     const std::optional<Message> message = next_message();
     const Time time = now();
@@ -255,15 +271,7 @@ void BatchLoop::finish_batch(const BatchScheduler::BatchDone& done) {
 }
 
 void BatchLoop::finish() {
-  {
-    const std::scoped_lock lock(mutex_);
-    no_more_work_ = true;
-    work_changed_.notify_all();
-  }
-  batch_thread_.join();
-  options_.clock.on_move({});
-  stop_inputs(*options_.graph);
-  signals_.reset();
+  end();
   options_.events.stop();
   options_.on_end(error_);
 }
@@ -271,7 +279,7 @@ void BatchLoop::finish() {
 // --- the batch thread ---
 
 void BatchLoop::run_batches() {
-  const InsideStreaming scope("an output operation or transform of the stream");
+  const InsideStreaming scope(options_.events, "an output operation or transform of the stream");
   while (true) {
     Batch batch;
     {

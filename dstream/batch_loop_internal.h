@@ -47,7 +47,7 @@ class BatchLoop {
     std::function<void(std::exception_ptr)> on_end;
   };
 
-  /// Starts the inputs, which may throw, and the threads.
+  /// Starts the inputs, which may throw, and the threads. When it throws nothing is left running.
   explicit BatchLoop(Options options);
   /// Stops at once and waits for user code that runs in the driver.
   ~BatchLoop();
@@ -65,6 +65,10 @@ class BatchLoop {
     std::exception_ptr failure;
   };
   using Message = std::variant<Stop, BatchEnded>;
+
+  void start();
+  /// Undoes what `start` did, as far as it came; the generator thread must not be running batches.
+  void end();
 
   // On the generator thread.
   void generate();

@@ -29,32 +29,55 @@ void handle(int signal) {
   errno = saved;
 }
 
+class Pipe {
+ public:
+  Pipe() {
+    if (::pipe2(ends_, O_CLOEXEC) != 0) {
+      throw Error(ErrorCode::kInternal,
+                  std::string("no pipe for signals: ") + std::strerror(errno));
+    }
+    ::fcntl(ends_[1], F_SETFL, O_NONBLOCK);
+  }
+  ~Pipe() {
+    ::close(ends_[0]);
+    ::close(ends_[1]);
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+
+  int reading() const { return ends_[0]; }
+  int writing() const { return ends_[1]; }
+
+ private:
+  int ends_[2] = {-1, -1};
+};
+
 class PipedSignals final : public StopSignals {
  public:
   explicit PipedSignals(std::function<void(const char*, int)> on_signal)
       : on_signal_(std::move(on_signal)) {
-    if (::pipe2(pipe_, O_CLOEXEC) != 0 || ::fcntl(pipe_[1], F_SETFL, O_NONBLOCK) != 0) {
-      throw Error(ErrorCode::kInternal,
-                  std::string("no pipe for signals: ") + std::strerror(errno));
-    }
-    pipe_end = pipe_[1];
+    pipe_end = pipe_.writing();
     struct sigaction action {};
     action.sa_handler = handle;
     action.sa_flags = SA_RESTART;
     for (std::size_t i = 0; i < std::size(kSignals); ++i) {
       ::sigaction(kSignals[i], &action, &before_[i]);
     }
-    thread_ = std::jthread([this] { read_signals(); });
+    try {
+      thread_ = std::jthread([this] { read_signals(); });
+    } catch (...) {
+      restore();
+      pipe_end = -1;
+      throw;
+    }
   }
 
   ~PipedSignals() override {
     restore();
-    while (::write(pipe_[1], &kQuit, 1) < 0 && errno == EINTR) {
+    while (::write(pipe_.writing(), &kQuit, 1) < 0 && errno == EINTR) {
     }
     thread_.join();
     pipe_end = -1;
-    ::close(pipe_[0]);
-    ::close(pipe_[1]);
     caught = false;
   }
 
@@ -63,7 +86,7 @@ class PipedSignals final : public StopSignals {
     int count = 0;
     unsigned char byte = kQuit;
     while (true) {
-      const auto size = ::read(pipe_[0], &byte, 1);
+      const auto size = ::read(pipe_.reading(), &byte, 1);
       if (size < 0 && errno == EINTR) continue;
       if (size != 1 || byte == kQuit) return;
       if (++count == 2) restore();
@@ -79,7 +102,7 @@ class PipedSignals final : public StopSignals {
   }
 
   const std::function<void(const char*, int)> on_signal_;
-  int pipe_[2] = {-1, -1};
+  const Pipe pipe_;
   struct sigaction before_[std::size(kSignals)]{};
   std::atomic<bool> restored_{false};
   std::jthread thread_;
@@ -90,7 +113,12 @@ class PipedSignals final : public StopSignals {
 std::unique_ptr<StopSignals> StopSignals::catch_them(
     std::function<void(const char*, int)> on_signal) {
   if (caught.exchange(true)) return nullptr;
-  return std::make_unique<PipedSignals>(std::move(on_signal));
+  try {
+    return std::make_unique<PipedSignals>(std::move(on_signal));
+  } catch (...) {
+    caught = false;
+    throw;
+  }
 }
 
 }  // namespace weir::internal

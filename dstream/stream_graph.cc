@@ -78,6 +78,7 @@ void StreamGraph::start(Time zero_time) {
   validate();
   const std::scoped_lock lock(mutex_);
   started_ = true;
+  nodes_.clear();  // of a start that failed afterwards
   std::unordered_set<StreamNode*> seen;
   for (const auto& input : inputs_) collect(input->stream(), seen, nodes_);
   for (const auto& output : outputs_) collect(output.stream, seen, nodes_);

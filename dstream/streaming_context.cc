@@ -126,7 +126,7 @@ void StreamingContext::Impl::start() {
 }
 
 void StreamingContext::Impl::stop(StopOptions options) {
-  internal::InsideStreaming::refuse("stop");
+  internal::InsideStreaming::refuse(events_, "stop");
   bool ended = true;
   {
     std::unique_lock starting(starting_);
@@ -153,7 +153,7 @@ void StreamingContext::Impl::stop(StopOptions options) {
 }
 
 void StreamingContext::Impl::require_started(const char* operation) const {
-  internal::InsideStreaming::refuse(operation);
+  internal::InsideStreaming::refuse(events_, operation);
   if (state() != StreamingState::kInitialized) return;
   throw Error(ErrorCode::kInvalidArgument,
               std::string(operation) + ": the streaming context has not been started");

@@ -31,7 +31,7 @@ std::uint64_t BatchInfo::num_records() const {
 namespace internal {
 namespace {
 
-thread_local const char* inside = nullptr;
+thread_local const InsideStreaming* inside = nullptr;
 
 }  // namespace
 
@@ -48,8 +48,8 @@ void StreamingEvents::remove(const std::shared_ptr<StreamingListener>& listener)
 void StreamingEvents::post_all(std::function<void(StreamingListener&)> tell) {
   const std::scoped_lock lock(mutex_);
   if (listeners_.empty()) return;
-  bus_.post([listeners = listeners_, tell = std::move(tell)] {
-    const InsideStreaming scope("a streaming listener");
+  bus_.post([this, listeners = listeners_, tell = std::move(tell)] {
+    const InsideStreaming scope(*this, "a streaming listener");
     for (const auto& listener : listeners) {
       try {
         tell(*listener);
@@ -60,15 +60,18 @@ void StreamingEvents::post_all(std::function<void(StreamingListener&)> tell) {
   });
 }
 
-InsideStreaming::InsideStreaming(const char* where) : outer_(std::exchange(inside, where)) {}
+InsideStreaming::InsideStreaming(const StreamingEvents& stream, const char* where)
+    : stream_(stream), where_(where), outer_(std::exchange(inside, this)) {}
 
 InsideStreaming::~InsideStreaming() { inside = outer_; }
 
-void InsideStreaming::refuse(const char* operation) {
-  if (inside == nullptr) return;
-  throw Error(ErrorCode::kInvalidArgument,
-              std::string(operation) + " was called from " + inside +
-                  ", which it would wait for: call it from another thread");
+void InsideStreaming::refuse(const StreamingEvents& stream, const char* operation) {
+  for (const InsideStreaming* scope = inside; scope != nullptr; scope = scope->outer_) {
+    if (&scope->stream_ != &stream) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(operation) + " was called from " + scope->where_ +
+                    ", which it would wait for: call it from another thread");
+  }
 }
 
 }  // namespace internal

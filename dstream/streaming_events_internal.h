@@ -32,20 +32,23 @@ class StreamingEvents {
   ListenerBus bus_;
 };
 
-/// While it lives, the calling thread is one that a streaming context's end waits for, so it must
-/// not wait for that end.
+/// While it lives, the calling thread is one that the end of a streaming context waits for, so it
+/// must not wait for that end. It may wait for other streams: contexts are told apart by their
+/// events.
 class InsideStreaming {
  public:
-  explicit InsideStreaming(const char* where);
+  InsideStreaming(const StreamingEvents& stream, const char* where);
   ~InsideStreaming();
   InsideStreaming(const InsideStreaming&) = delete;
   InsideStreaming& operator=(const InsideStreaming&) = delete;
 
-  /// Throws Error(kInvalidArgument) that names `operation` on such a thread.
-  static void refuse(const char* operation);
+  /// Throws Error(kInvalidArgument) that names `operation` on such a thread of this stream.
+  static void refuse(const StreamingEvents& stream, const char* operation);
 
  private:
-  const char* const outer_;
+  const StreamingEvents& stream_;
+  const char* const where_;
+  const InsideStreaming* const outer_;
 };
 
 }  // namespace weir::internal

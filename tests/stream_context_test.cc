@@ -1,3 +1,5 @@
+#include <sys/resource.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
@@ -216,6 +218,62 @@ TEST_F(StreamLife, StopInsideTheStreamIsRefusedInsteadOfWaitingForItself) {
                        "it would wait for"),
             std::string::npos)
       << error;
+}
+
+TEST_F(StreamLife, AnotherStreamMayBeStoppedInsideAStream) {
+  StreamingContext other(context_, 1s, {.clock = clock_});
+  other.queue_stream(std::make_shared<RddQueue<int>>()).foreach_rdd([](const auto&) {});
+  other.start();
+  Batches<int> inner;
+  queued().foreach_rdd([&](const auto&) {
+    other.stop({.graceful = false, .stop_context = false});
+    inner = run_stream(Batches<int>{{1}, {2}}, [](const DStream<int>& in) { return in; });
+  });
+  stream_.start();
+  clock_->advance_to(Time(1s));
+  stream_.await_batch(1);
+  EXPECT_EQ(other.state(), StreamingState::kStopped);
+  EXPECT_EQ(inner, (Batches<int>{{1}, {2}}));
+}
+
+TEST_F(StreamLife, StreamsMayShareAClock) {
+  StreamingContext other(context_, 1s, {.clock = clock_});
+  other.queue_stream(std::make_shared<RddQueue<int>>()).foreach_rdd([](const auto&) {});
+  queued().foreach_rdd([](const auto&) {});
+  stream_.start();
+  other.start();
+  clock_->advance_to(Time(1s));
+  stream_.await_batch(1);
+  other.await_batch(1);
+  other.stop({.graceful = false, .stop_context = false});
+  clock_->advance_to(Time(2s));
+  stream_.await_batch(2);
+}
+
+TEST_F(StreamLife, AStartThatFailsLeavesNothingRunning) {
+  std::vector<int> seen;
+  queued().foreach_rdd([&](const Rdd<int>& rdd) {
+    for (const int x : rdd.collect()) seen.push_back(x);
+  });
+  struct rlimit files {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+  struct rlimit none = files;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);  // no pipe for the signals
+  const std::string error = error_of([&] { stream_.start(); });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
+  EXPECT_NE(error.find("no pipe for signals"), std::string::npos) << error;
+  EXPECT_EQ(stream_.state(), StreamingState::kInitialized);
+
+  clock_->advance_to(Time(1s));  // reaches nobody
+  push({1, 2});
+  stream_.start();
+  struct sigaction caught {};
+  ::sigaction(SIGTERM, nullptr, &caught);
+  EXPECT_NE(caught.sa_handler, SIG_DFL);
+  clock_->advance_to(Time(2s));
+  stream_.await_batch(1);
+  EXPECT_EQ(seen, (std::vector<int>{1, 2}));
 }
 
 // --- failures ---
