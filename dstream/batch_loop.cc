@@ -194,11 +194,14 @@ void BatchLoop::on_message(const Message& message) {
 }
 
 void BatchLoop::perform(const std::vector<BatchGenerator::Action>& actions) {
+  const bool last = std::any_of(actions.begin(), actions.end(), [](const auto& action) {
+    return std::holds_alternative<BatchGenerator::Finished>(action);
+  });
   for (const auto& action : actions) {
     if (const auto* timer = std::get_if<BatchGenerator::SetTimer>(&action)) {
       tick_ = timer->due;
     } else if (const auto* generate = std::get_if<BatchGenerator::Generate>(&action)) {
-      cut(generate->batch);
+      cut(generate->batch, last);
     } else {
       tick_.reset();
       perform(scheduler_.on(BatchScheduler::Close{}, now()));
@@ -233,14 +236,22 @@ void BatchLoop::cancel_running() {
   options_.context.engine()->cancel_jobs(this, "the stream is stopping");
 }
 
+/// How long each input may take for the last batch of a graceful stop: together half of the time
+/// that the stop has, the other half is for what it finds.
+Duration BatchLoop::last_wait() const {
+  const auto inputs = static_cast<std::int64_t>(options_.graph->inputs().size());
+  return options_.drain_cap / (2 * std::max<std::int64_t>(1, inputs));
+}
+
 /// Fixes the batch's input and queues it.
-void BatchLoop::cut(const Batch& batch) {
+void BatchLoop::cut(const Batch& batch, bool last) {
   BatchInfo info{.sequence = batch.sequence, .batch_time = batch.time};
+  const std::optional<Duration> wait = last ? std::optional(last_wait()) : std::nullopt;
   std::string input_name;
   try {
     for (const auto& input : options_.graph->inputs()) {
       input_name = input->name();
-      info.inputs.push_back(input->cut(batch));
+      info.inputs.push_back(input->cut(batch, wait));
     }
   } catch (...) {
     if (!error_) error_ = located(to_text(batch) + ", input " + input_name);

@@ -77,7 +77,8 @@ class BatchLoop {
   void on_message(const Message& message);
   void perform(const std::vector<BatchGenerator::Action>& actions);
   void perform(const std::vector<BatchScheduler::Action>& actions);
-  void cut(const Batch& batch);
+  void cut(const Batch& batch, bool last);
+  Duration last_wait() const;
   void finish_batch(const BatchScheduler::BatchDone& done);
   void cancel_running();
   void finish();

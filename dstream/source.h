@@ -17,6 +17,10 @@ namespace weir {
 struct SourceLimit {
   Duration interval{};                                ///< the batch interval
   std::optional<double> max_records_per_second = {};  ///< of all its partitions together
+  /// Set when the stream stops gracefully with this batch: what was received and is not in it is
+  /// not processed, so that a source that must ask elsewhere for its end waits for the answer, at
+  /// most this long.
+  std::optional<Duration> last_wait = {};
 };
 
 namespace internal {
@@ -48,7 +52,7 @@ using source_partition_t = std::ranges::range_value_t<decltype(std::declval<S&>(
 ///
 /// Threads: `read` runs in tasks, on copies. All else is called in the driver, one call at a time:
 /// `initial` by `start`, the others by the thread that cuts the batches, so they must return in a
-/// fraction of the batch interval. What they throw ends the stream.
+/// fraction of the batch interval (but for the last batch). What they throw ends the stream.
 template <class S>
 concept Source = std::default_initializable<S> && std::copyable<S> && internal::is_encodable<S> &&
     requires(S& source, const S& shipped, const SourceLimit& limit,

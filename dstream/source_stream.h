@@ -27,8 +27,9 @@ class SourceInput final : public StreamInput {
             std::make_shared<InputStreamNode<T>>(graph, "source_stream", graph->batch_interval())),
         engine_(graph->context().engine()),
         name_(std::move(name)),
-        limit_{.interval = graph->batch_interval()},
-        source_(std::move(source)) {}
+        interval_(graph->batch_interval()),
+        source_(std::move(source)),
+        reader_{decode<S>(encode(source_))} {}
 
   const std::string& name() const override { return name_; }
   std::shared_ptr<StreamNode> stream() const override { return node_; }
@@ -36,13 +37,14 @@ class SourceInput final : public StreamInput {
 
   void start() override { position_ = source_.initial(); }
 
-  BatchInput cut(const Batch& batch) override {
-    Position end = source_.latest(position_, limit_);
+  BatchInput cut(const Batch& batch, std::optional<Duration> last_wait) override {
+    Position end = source_.latest(
+        position_, {.interval = interval_, .max_records_per_second = {}, .last_wait = last_wait});
     auto planned = source_.plan(position_, end);
     std::vector<Partition> partitions(std::ranges::begin(planned), std::ranges::end(planned));
     BatchInput input{name_, encode(position_), encode(end), count(partitions)};
-    node_->deliver(batch.time, read_partitions(engine_, SourceReader<S>{source_},
-                                               std::move(partitions), "source_stream"));
+    node_->deliver(batch.time,
+                   read_partitions(engine_, reader_, std::move(partitions), "source_stream"));
     position_ = std::move(end);
     unreleased_.emplace_back(batch.time, position_);
     return input;
@@ -77,8 +79,11 @@ class SourceInput final : public StreamInput {
   const std::shared_ptr<InputStreamNode<T>> node_;
   const std::shared_ptr<Engine> engine_;
   const std::string name_;
-  const SourceLimit limit_;
+  const Duration interval_;
   S source_;
+  // What workers are given: RDDs may outlive the stream, and with them must not the source's
+  // connections.
+  const SourceReader<S> reader_;
   Position position_{};                               // where the next batch begins
   std::deque<std::pair<Time, Position>> unreleased_;  // end of each batch that may be read again
 };

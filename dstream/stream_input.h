@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -26,7 +27,8 @@ class StreamInput {
   /// Called by `start`, before the first batch; finds where to begin. Throws.
   virtual void start() {}
   /// Fixes what the batch owns, hands its RDD to the stream and describes it. Throws.
-  virtual BatchInput cut(const Batch& batch) = 0;
+  /// `last_wait`: set when no batch follows, see `SourceLimit`.
+  virtual BatchInput cut(const Batch& batch, std::optional<Duration> last_wait) = 0;
   /// Batches up to `time` are done and their RDDs forgotten.
   virtual void release(Time) {}
   /// Nothing is cut any more.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -39,7 +40,8 @@ struct Counting {
     return 0;
   }
   std::int64_t latest(std::int64_t from, const SourceLimit& limit) {
-    note("latest " + std::to_string(from) + " " + to_string(limit.interval));
+    note("latest " + std::to_string(from) + " " + to_string(limit.interval) +
+         (limit.last_wait ? " last " + to_string(*limit.last_wait) : ""));
     if (from == fail_at) throw Error(ErrorCode::kDataLoss, "positions were lost");
     return from + step;
   }
@@ -102,6 +104,27 @@ struct Chunked {
 };
 static_assert(Source<Chunked>);
 
+/// Has a connection in the driver.
+struct Connected {
+  static inline std::weak_ptr<int> connection;
+
+  std::shared_ptr<int> held;
+
+  int initial() {
+    connection = held = std::make_shared<int>(0);
+    return 0;
+  }
+  int latest(int from, const SourceLimit&) { return from + 1; }
+  std::vector<int> plan(int, int end) const { return {end}; }
+  std::vector<int> read(int end) const { return {end, held == nullptr ? 0 : 1}; }
+  void released(int) {}
+  void stop() { held.reset(); }
+
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+static_assert(Source<Connected>);
+
 class SourceStreams : public OverMasters {
  protected:
   void SetUp() override { source_log = &log_; }
@@ -147,6 +170,41 @@ TEST_P(SourceStreams, InputIsReleasedWhenNoWindowCanNeedItAgain) {
   EXPECT_EQ(log_.calls, (std::vector<std::string>{"initial", "latest 0 1s", "latest 1 1s",
                                                   "latest 2 1s", "latest 3 1s", "released 1",
                                                   "latest 4 1s", "released 2", "stop"}));
+}
+
+TEST_P(SourceStreams, TheLastBatchOfAGracefulStopMayWait) {
+  Context context(config().set("graceful-stop-timeout", "1h"));
+  StreamingContext stream(context, 1s, {.clock = clock_});
+  stream.source_stream(Counting{.step = 1}).foreach_rdd([](const auto&) {});
+  stream.start();
+  clock_->advance_to(Time(1s));
+  stream.await_batch(1);
+  std::thread stopper([&] { stream.stop(); });
+  for (int n = 2; !stream.await_termination_for(1ms); ++n) clock_->advance_to(Time(n * 1s));
+  stopper.join();
+  int last = 0;
+  for (const std::string& call : log_.calls) {
+    if (call.find(" last 1800s") != std::string::npos) ++last;
+  }
+  EXPECT_EQ(last, 1);
+}
+
+TEST_P(SourceStreams, ReadersAndRddsHoldNoConnection) {
+  Context context(config());
+  StreamingContext stream(context, 1s, {.clock = clock_});
+  std::vector<Rdd<int>> kept;
+  Batches<int> seen;
+  stream.source_stream(Connected{}).foreach_rdd([&](const auto& rdd) {
+    seen.push_back(rdd.collect());
+    kept.push_back(rdd);
+  });
+  stream.start();
+  EXPECT_FALSE(Connected::connection.expired());
+  clock_->advance_to(Time(2s));
+  stream.await_batch(2);
+  stream.stop({.graceful = false});
+  EXPECT_EQ(seen, (Batches<int>{{1, 0}, {2, 0}}));
+  EXPECT_TRUE(Connected::connection.expired());
 }
 
 TEST_P(SourceStreams, ReadMayProduceChunks) {
