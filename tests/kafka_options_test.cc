@@ -9,6 +9,9 @@
 #include "weir/connectors/kafka/source.h"
 #include "weir/core/archive.h"
 #include "weir/core/error.h"
+#include "weir/dstream/dstream.h"
+
+template void weir::DStream<weir::kafka::Record>::print(std::size_t) const;  // compiles
 
 namespace weir::kafka {
 namespace {
@@ -115,6 +118,14 @@ TEST(KafkaRecord, OwnedFormKeepsNullApartFromEmpty) {
   EXPECT_FALSE(view.has_key());
   EXPECT_TRUE(view.has_value());
   EXPECT_EQ(to_owned(view), owned);
+}
+
+TEST(KafkaRecord, PrintsForPeople) {
+  Record record{.topic = "lines", .partition = 3, .offset = 250, .key = "k", .value = "v"};
+  EXPECT_EQ(printed(record), "lines[3]@250 k=v");
+  record.key = {};
+  record.value = "";
+  EXPECT_EQ(printed(to_owned(record)), "lines[3]@250 null=");
 }
 
 TEST(KafkaPlanning, EndIsEveryPartitionsKnownEnd) {

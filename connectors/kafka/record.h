@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 #include <iterator>
 #include <span>
 #include <string>
@@ -147,6 +148,10 @@ struct OwnedRecord {
     ar & topic & partition & offset & timestamp & key & value & headers & null_key & null_value;
   }
 };
+
+/// For people: "lines[3]@250 key=value", null keys and values as "null".
+std::ostream& operator<<(std::ostream& out, const Record& record);
+std::ostream& operator<<(std::ostream& out, const OwnedRecord& record);
 
 }  // namespace weir::kafka
 
