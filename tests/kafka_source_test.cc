@@ -32,11 +32,13 @@ using SteadyClock = std::chrono::steady_clock;
 /// weir-embedded-kafka as a child process.
 class EmbeddedKafka {
  public:
-  EmbeddedKafka() {
+  /// `on_interrupt`: what SIGINT does to it as it starts; shells ignore it for background jobs.
+  explicit EmbeddedKafka(void (*on_interrupt)(int) = SIG_DFL) {
     std::array<int, 2> pipe_ends{};
     if (pipe(pipe_ends.data()) != 0) throw std::runtime_error("pipe");
     pid_ = fork();
     if (pid_ == 0) {
+      ::signal(SIGINT, on_interrupt);
       dup2(pipe_ends[1], STDOUT_FILENO);
       close(pipe_ends[0]);
       close(pipe_ends[1]);
@@ -59,6 +61,12 @@ class EmbeddedKafka {
     waitpid(pid_, &status, 0);
     pid_ = -1;
     return status;
+  }
+  void send(int signal) const { kill(pid_, signal); }
+  bool ended() {
+    if (waitpid(pid_, nullptr, WNOHANG) != pid_) return false;
+    pid_ = -1;
+    return true;
   }
   const std::string& brokers() const { return brokers_; }
 
@@ -385,6 +393,14 @@ TEST(KafkaUnreachable, StartingNamesBrokersAndCause) {
   EXPECT_LT(SteadyClock::now() - started, 5s);
   EXPECT_NE(message.find("127.0.0.1:1"), std::string::npos) << message;
   EXPECT_NE(message.find("refused"), std::string::npos) << message;
+}
+
+TEST(KafkaEmbedded, InTheBackgroundItOutlivesCtrlC) {
+  EmbeddedKafka background(SIG_IGN);
+  background.send(SIGINT);
+  Producer producer(background.brokers());
+  EXPECT_EQ(producer.partitions("lines", 10s), 2);
+  EXPECT_FALSE(background.ended());
 }
 
 TEST(KafkaEmbedded, EndsOnTermination) {

@@ -1,5 +1,5 @@
 // A Kafka for tests and first steps: librdkafka's mock cluster in a process of its own, on the
-// loopback, until SIGTERM or SIGINT.
+// loopback, until SIGTERM, or SIGINT unless that was ignored when it started.
 
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -86,7 +86,10 @@ int run(int argc, char** argv) {
   sigset_t ending;
   sigemptyset(&ending);
   sigaddset(&ending, SIGTERM);
-  sigaddset(&ending, SIGINT);
+  // Shells start background jobs with SIGINT ignored, so that Ctrl-C ends only what is in front.
+  struct sigaction interrupt {};
+  sigaction(SIGINT, nullptr, &interrupt);
+  if (interrupt.sa_handler != SIG_IGN) sigaddset(&ending, SIGINT);
   sigprocmask(SIG_BLOCK, &ending, nullptr);  // before any thread exists
 
   std::vector<Topic> wanted;
