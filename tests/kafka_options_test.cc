@@ -7,6 +7,7 @@
 #include "weir/connectors/kafka/range_cursor_internal.h"
 #include "weir/connectors/kafka/record.h"
 #include "weir/connectors/kafka/source.h"
+#include "weir/connectors/kafka/suspicions_internal.h"
 #include "weir/core/archive.h"
 #include "weir/core/error.h"
 #include "weir/dstream/dstream.h"
@@ -24,6 +25,7 @@ using kafka::internal::next_end;
 using kafka::internal::RangeCursor;
 using kafka::internal::ranges_between;
 using kafka::internal::share_by_lag;
+using kafka::internal::Suspicions;
 
 Options good() { return {.brokers = "localhost:9092", .topics = {"lines"}}; }
 
@@ -176,8 +178,36 @@ TEST(KafkaPlanning, EmptyRangesKeepTheirPlace) {
 
 TEST(KafkaPlanning, EndsBeforeThePositionAreListed) {
   EXPECT_EQ(ends_before_position({{"t", 0, 5}, {"t", 1, 7}}, {{"t", 0, 5}, {"t", 1, 2}}),
-            "t[1]: position 7, end 2");
-  EXPECT_EQ(ends_before_position({{"t", 0, 5}}, {}), "");
+            Position({{"t", 1, 2}}));
+  EXPECT_EQ(ends_before_position({{"t", 0, 5}}, {}), Position());
+  EXPECT_EQ(ends_before_position({}, {{"t", 0, 5}}), Position());
+}
+
+Suspicions::TimePoint at(Duration time) { return Suspicions::TimePoint(time); }
+
+TEST(KafkaSuspicions, AreBelievedWhenAnswersOverTheSpanSaySo) {
+  const Position bad = {{"t", 0, 5}};
+  Suspicions suspicions(10s);
+  EXPECT_EQ(suspicions.on_answer(1, bad, {}, at(0s)), Position());
+  EXPECT_EQ(suspicions.on_answer(2, bad, {}, at(9s)), Position());
+  EXPECT_EQ(suspicions.on_answer(3, bad, {}, at(10s)), bad);
+}
+
+TEST(KafkaSuspicions, OneAnswerIsNotEnoughHoweverOftenItIsSeen) {
+  const Position bad = {{"t", 0, 5}};
+  Suspicions suspicions(10s);
+  EXPECT_EQ(suspicions.on_answer(1, bad, {}, at(0s)), Position());
+  EXPECT_EQ(suspicions.on_answer(1, bad, {}, at(20s)), Position());
+  EXPECT_EQ(suspicions.on_answer(2, {}, {{"t", 0, 9}}, at(20s)), Position());
+  EXPECT_EQ(suspicions.on_answer(3, bad, {}, at(30s)), Position());
+}
+
+TEST(KafkaSuspicions, SilenceAboutAPartitionNeitherConfirmsNorClears) {
+  const Position bad = {{"t", 0, 5}};
+  Suspicions suspicions(10s);
+  suspicions.on_answer(1, bad, {}, at(0s));
+  EXPECT_EQ(suspicions.on_answer(2, {}, {{"t", 1, 9}}, at(20s)), Position());
+  EXPECT_EQ(suspicions.on_answer(3, bad, {{"t", 1, 9}}, at(21s)), bad);
 }
 
 using Verdict = RangeCursor::Verdict;

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <utility>
+
 #include "weir/connectors/kafka/end_offsets_internal.h"
 #include "weir/connectors/kafka/planning_internal.h"
 #include "weir/core/error.h"
@@ -6,6 +9,7 @@ namespace weir::kafka::internal {
 namespace {
 
 constexpr std::chrono::seconds kQueryTimeout{1};
+constexpr std::chrono::milliseconds kPause{50};  // between two questions
 
 }  // namespace
 
@@ -18,24 +22,31 @@ EndOffsets::EndOffsets(std::shared_ptr<Client> client, Position partitions, cons
 
 EndOffsets::~EndOffsets() = default;
 
-EndOffsets::Known EndOffsets::ask(Duration timeout) {
+EndOffsets::Known EndOffsets::ask(Duration timeout, bool until_all) {
+  const Deadline deadline(timeout);
   std::unique_lock lock(mutex_);
-  const std::uint64_t mine = ++asked_;
-  changed_.notify_all();
-  Known known;
-  known.fresh = changed_.wait_for(lock, timeout, [&] { return answered_ >= mine; });
-  known.ends = ends_;
-  known.trouble = trouble_;
-  if (!known.fresh) {
-    const std::string late = "no answer within " + to_string(timeout) + client_->last_report();
-    known.trouble = trouble_.empty() ? late : trouble_;
+  bool answered = answer_in(lock, deadline.left());
+  while (until_all && !answer_.trouble.empty() && !deadline.passed()) {
+    changed_.wait_for(lock, std::min<Duration>(kPause, deadline.left()), [] { return false; });
+    answered = answer_in(lock, deadline.left());
   }
-  known.silent_for = std::chrono::duration_cast<Duration>(SteadyClock::now() - last_success_);
-  known.missing = missing_;
-  if (!missing_.empty()) {
-    known.missing_for = std::chrono::duration_cast<Duration>(SteadyClock::now() - missing_since_);
+  Known known{
+      .ends = ends_,
+      .trouble = answer_.trouble,
+      .silent_for = std::chrono::duration_cast<Duration>(SteadyClock::now() - last_success_),
+      .answer = answer_,
+      .answer_number = answer_number_,
+      .answered_at = answered_at_};
+  if (!answered && known.trouble.empty()) {
+    known.trouble = "no answer within " + to_string(timeout) + client_->last_report();
   }
   return known;
+}
+
+bool EndOffsets::answer_in(std::unique_lock<std::mutex>& lock, Duration timeout) {
+  const std::uint64_t mine = ++asked_;
+  changed_.notify_all();
+  return changed_.wait_for(lock, timeout, [&] { return answered_ >= mine; });
 }
 
 void EndOffsets::run(const std::stop_token& stopped) {
@@ -55,18 +66,13 @@ void EndOffsets::ask_brokers(std::unique_lock<std::mutex>& lock) {
   const std::uint64_t question = asked_;
   const Position partitions = partitions_;
   lock.unlock();
-  const OffsetAnswer answer = query_offsets(*client_, partitions, Edge::kEnd, kQueryTimeout);
+  OffsetAnswer answer = query_offsets(*client_, partitions, Edge::kEnd, Deadline(kQueryTimeout));
   lock.lock();
   for (const PartitionOffset& end : answer.offsets) set_offset(ends_, end);
-  trouble_ = answer.trouble;
-  if (trouble_.empty()) last_success_ = SteadyClock::now();
-  std::string missing;
-  for (const PartitionOffset& each : answer.unknown) {
-    missing +=
-        (missing.empty() ? "" : ", ") + each.topic + "[" + std::to_string(each.partition) + "]";
-  }
-  if (!missing.empty() && missing_.empty()) missing_since_ = SteadyClock::now();
-  missing_ = std::move(missing);
+  answer_ = std::move(answer);
+  ++answer_number_;
+  answered_at_ = SteadyClock::now();
+  if (answer_.trouble.empty()) last_success_ = answered_at_;
   answered_ = question;
   changed_.notify_all();
 }
@@ -75,7 +81,7 @@ void EndOffsets::look_for_new_partitions(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   Position found;
   try {
-    found = partitions_of(*client_, topics_, kQueryTimeout);
+    found = partitions_of(*client_, topics_, Deadline(kQueryTimeout));
   } catch (const Error&) {
     // The next question for the ends meets the same trouble, and reports it.
   }

@@ -24,21 +24,25 @@ class EndOffsets {
   EndOffsets(const EndOffsets&) = delete;
   EndOffsets& operator=(const EndOffsets&) = delete;
 
-  struct Known {
-    Position ends;           ///< newest known end of each partition that ever had one
-    bool fresh = false;      ///< the brokers answered this very question
-    std::string trouble;     ///< why some ends are not fresh; empty when all are
-    Duration silent_for{};   ///< since the brokers last told all ends
-    std::string missing;     ///< partitions that the brokers say do not exist
-    Duration missing_for{};  ///< for how long they have said so
-  };
-
-  /// Asks the brokers now and returns what is known when they answered, or after `timeout`.
-  Known ask(Duration timeout);
-
- private:
   using SteadyClock = std::chrono::steady_clock;
 
+  struct Known {
+    Position ends;          ///< newest known end of each partition that ever had one
+    std::string trouble;    ///< why some ends are not fresh; empty when all are
+    Duration silent_for{};  ///< since the brokers last told all ends
+    /// The last answer, its number (0: none yet) and when it came: a late one is seen repeatedly.
+    OffsetAnswer answer;
+    std::uint64_t answer_number = 0;
+    SteadyClock::time_point answered_at{};
+  };
+
+  /// Asks the brokers now and returns what is known when they have told all ends, or after
+  /// `timeout`; unless `until_all`, when they have answered this question, maybe not for all.
+  Known ask(Duration timeout, bool until_all = false);
+
+ private:
+  /// Asks, and waits; whether this question was answered.
+  bool answer_in(std::unique_lock<std::mutex>& lock, Duration timeout);
   void run(const std::stop_token& stopped);
   void ask_brokers(std::unique_lock<std::mutex>& lock);
   void look_for_new_partitions(std::unique_lock<std::mutex>& lock);
@@ -51,12 +55,12 @@ class EndOffsets {
   std::condition_variable_any changed_;
   Position partitions_;
   Position ends_;
-  std::string trouble_;
-  std::string missing_;
-  SteadyClock::time_point missing_since_{};
+  OffsetAnswer answer_;  // the last one
+  std::uint64_t answer_number_ = 0;
+  SteadyClock::time_point answered_at_{};
   SteadyClock::time_point last_success_ = SteadyClock::now();
-  std::uint64_t asked_ = 0;
-  std::uint64_t answered_ = 0;
+  std::uint64_t asked_ = 0;     // questions
+  std::uint64_t answered_ = 0;  // the newest question that has been answered
 
   std::jthread thread_;
 };

@@ -56,9 +56,11 @@ struct Options {
   /// hang on (the consumer group's, auto.offset.reset, enable.partition.eof ...) are refused.
   std::map<std::string, std::string> properties = {};
 
-  Duration connect_timeout = std::chrono::seconds(10);  ///< until the brokers answer when starting
+  Duration connect_timeout =
+      std::chrono::seconds(10);  ///< until the brokers have answered when starting
   /// How long a batch waits for the brokers to tell the new end, and no longer than a quarter of
-  /// its interval; afterwards it gets what is known, and the next batch the rest.
+  /// its interval; afterwards it gets what is known, and the next batch the rest. The last batch of
+  /// a graceful stop waits up to `connect_timeout`.
   Duration latest_timeout = std::chrono::milliseconds(100);
   Duration read_timeout = std::chrono::seconds(30);      ///< a reader without any progress fails
   Duration metadata_refresh = std::chrono::seconds(10);  ///< how soon new partitions are noticed

@@ -101,14 +101,11 @@ std::vector<Range> ranges_between(const Position& from, const Position& end) {
   return ranges;
 }
 
-std::string ends_before_position(const Position& from, const Position& known_ends) {
-  std::string found;
-  for (const PartitionOffset& start : from) {
-    const auto known = offset_of(known_ends, start.topic, start.partition);
-    if (!known || *known >= start.offset) continue;
-    if (!found.empty()) found += "; ";
-    found += start.topic + "[" + std::to_string(start.partition) + "]: position " +
-             std::to_string(start.offset) + ", end " + std::to_string(*known);
+Position ends_before_position(const Position& from, const Position& known_ends) {
+  Position found;
+  for (const PartitionOffset& end : known_ends) {
+    const auto start = offset_of(from, end.topic, end.partition);
+    if (start && end.offset < *start) found.push_back(end);
   }
   return found;
 }

@@ -34,9 +34,9 @@ Position next_end(const Position& from, const Position& known_ends, const BatchL
 /// is the same Kafka partition, which keeps placement and prefetching sticky.
 std::vector<Range> ranges_between(const Position& from, const Position& end);
 
-/// The partitions of `from` whose known end lies before their position, which only a truncated or
-/// re-created topic explains: "lines[0]: position 100, end 7"; empty when there are none.
-std::string ends_before_position(const Position& from, const Position& known_ends);
+/// Those of `known_ends` that lie before the position in `from`, which only a truncated or
+/// re-created topic explains.
+Position ends_before_position(const Position& from, const Position& known_ends);
 
 /// The offset of a partition in a sorted position.
 std::optional<std::int64_t> offset_of(const Position& position, const std::string& topic,

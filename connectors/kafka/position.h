@@ -42,6 +42,8 @@ struct Range {
   }
 };
 
+/// "lines[3]", for messages.
+std::string name_of(const PartitionOffset& partition);
 /// "lines[3] [100, 250)", for messages.
 std::string describe(const Range& range);
 

@@ -10,6 +10,7 @@
 #include "weir/connectors/kafka/planning_internal.h"
 #include "weir/connectors/kafka/range_stream_internal.h"
 #include "weir/connectors/kafka/starting_internal.h"
+#include "weir/connectors/kafka/suspicions_internal.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 
@@ -18,7 +19,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// A leader that was just elected may know less than its predecessor said for a moment.
+// For how long the brokers must say so.
 constexpr std::chrono::seconds kTruncationConfirmation{1};
 constexpr std::chrono::seconds kMissingConfirmation{10};
 constexpr std::chrono::milliseconds kSilenceWorthAWarning{500};
@@ -29,26 +30,20 @@ constexpr std::chrono::seconds kWarningInterval{1};
 /// The driver's side: one connection, the thread that asks for ends, and what is suspected.
 class Source::Driver {
  public:
-  explicit Driver(const Options& options)
+  Driver(const Options& options, const internal::Deadline& deadline)
       : options_(options),
         client_(std::make_shared<internal::Client>(options)),
-        partitions_(internal::partitions_of(*client_, options.topics, options.connect_timeout)),
+        partitions_(internal::partitions_of(*client_, options.topics, deadline)),
         ends_(client_, partitions_, options) {}
 
-  Position initial() { return internal::starting_position(*client_, partitions_, options_); }
+  Position initial(const internal::Deadline& deadline) {
+    return internal::starting_position(*client_, partitions_, options_, deadline);
+  }
 
   Position latest(const Position& from, const SourceLimit& limit) {
-    // The very first answer needs connections to the leaders; there is no older one to fall back
-    // on.
-    const internal::EndOffsets::Known known =
-        ends_.ask(answered_ ? std::min(options_.latest_timeout, limit.interval / 4)
-                            : options_.connect_timeout);
-    if (!answered_ && known.ends.empty()) {
-      throw Error(ErrorCode::kUnreachable,
-                  "Kafka brokers " + options_.brokers +
-                      " did not tell the ends of the topics: " + known.trouble);
-    }
-    answered_ = true;
+    const Duration wait = limit.last_wait ? std::min(options_.connect_timeout, *limit.last_wait)
+                                          : std::min(options_.latest_timeout, limit.interval / 4);
+    const internal::EndOffsets::Known known = ends_.ask(wait, limit.last_wait.has_value());
     if (!known.trouble.empty() && known.silent_for >= kSilenceWorthAWarning) warn(known.trouble);
     check_for_loss(from, known);
     return internal::next_end(
@@ -58,22 +53,29 @@ class Source::Driver {
 
  private:
   void check_for_loss(const Position& from, const internal::EndOffsets::Known& known) {
-    const std::string truncated = internal::ends_before_position(from, known.ends);
-    const auto now = SteadyClock::now();
-    if (truncated.empty()) {
-      truncated_since_.reset();
-    } else if (known.fresh) {
-      if (!truncated_since_) truncated_since_ = now;
-      if (now - *truncated_since_ >= kTruncationConfirmation) {
-        throw Error(ErrorCode::kDataLoss,
-                    "Kafka partitions end before the stream's position: " + truncated +
-                        ". The topic was truncated or made anew; start with a new checkpoint "
-                        "directory, or restore the topic");
-      }
+    const Position& told = known.answer.offsets;
+    std::string truncated;
+    for (const PartitionOffset& end :
+         truncated_.on_answer(known.answer_number, internal::ends_before_position(from, told), told,
+                              known.answered_at)) {
+      const auto position = internal::offset_of(from, end.topic, end.partition);
+      truncated += (truncated.empty() ? "" : "; ") + name_of(end) + ": position " +
+                   std::to_string(*position) + ", end " + std::to_string(end.offset);
     }
-    if (known.missing_for >= kMissingConfirmation) {
-      throw Error(ErrorCode::kDataLoss, "Kafka partitions are gone: " + known.missing +
-                                            ". The topic was deleted or made anew");
+    if (!truncated.empty()) {
+      throw Error(ErrorCode::kDataLoss,
+                  "Kafka partitions end before the stream's position: " + truncated +
+                      ". The topic was truncated or made anew; start with a new checkpoint "
+                      "directory, or restore the topic");
+    }
+    std::string missing;
+    for (const PartitionOffset& each :
+         missing_.on_answer(known.answer_number, known.answer.unknown, told, known.answered_at)) {
+      missing += (missing.empty() ? "" : ", ") + name_of(each);
+    }
+    if (!missing.empty()) {
+      throw Error(ErrorCode::kDataLoss,
+                  "Kafka partitions are gone: " + missing + ". The topic was deleted or made anew");
     }
   }
 
@@ -89,22 +91,25 @@ class Source::Driver {
   const std::shared_ptr<internal::Client> client_;
   const Position partitions_;
   internal::EndOffsets ends_;
-  bool answered_ = false;
-  std::optional<SteadyClock::time_point> truncated_since_;
+  internal::Suspicions truncated_{kTruncationConfirmation};
+  internal::Suspicions missing_{kMissingConfirmation};
   std::optional<SteadyClock::time_point> last_warning_;
 };
 
 Source::Source(Options options) : options_(std::move(options)) { validate(options_); }
 
-Source::Driver& Source::driver() {
-  if (!driver_) driver_ = std::make_shared<Driver>(options_);
+Source::Driver& Source::driver(const internal::Deadline& deadline) {
+  if (!driver_) driver_ = std::make_shared<Driver>(options_, deadline);
   return *driver_;
 }
 
-Position Source::initial() { return driver().initial(); }
+Position Source::initial() {
+  const internal::Deadline deadline(options_.connect_timeout);
+  return driver(deadline).initial(deadline);
+}
 
 Position Source::latest(const Position& from, const SourceLimit& limit) {
-  return driver().latest(from, limit);
+  return driver(internal::Deadline(options_.connect_timeout)).latest(from, limit);
 }
 
 std::vector<Range> Source::plan(const Position& from, const Position& end) const {

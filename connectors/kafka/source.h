@@ -12,6 +12,10 @@
 
 namespace weir::kafka {
 
+namespace internal {
+class Deadline;
+}
+
 /// Kafka topics as a replayable source: a batch is a range of offsets of every partition, fixed by
 /// the driver and read by workers straight from the brokers, the same records each time.
 ///
@@ -36,9 +40,11 @@ class Source {
   /// transactions, as far as the rates allow. Partitions that are new since `from` begin at 0.
   ///
   /// One request to each leader (well under a millisecond), on a thread of its own: brokers that do
-  /// not answer cost at most `latest_timeout`, then the ends known so far count and a warning is
-  /// logged, at most once a second. Throws Error(kDataLoss) when an end lies before `from`, or a
-  /// partition is gone, and stays so: the topic was truncated, deleted or made anew.
+  /// not answer cost at most `latest_timeout`, then the ends known so far count, a partition
+  /// without any stays at `from`, and a warning is logged, at most once a second. The last batch
+  /// waits for all ends, up to `connect_timeout` and what the limit grants. Throws Error(kDataLoss)
+  /// when an end lies before `from`, or a partition is gone, and several answers say so: the topic
+  /// was truncated, deleted or made anew.
   Position latest(const Position& from, const SourceLimit& limit);
 
   /// One range per Kafka partition of `end`, by topic and partition, empty ranges included:
@@ -72,7 +78,7 @@ class Source {
  private:
   class Driver;
 
-  Driver& driver();
+  Driver& driver(const internal::Deadline& deadline);
 
   Options options_;
   std::shared_ptr<Driver> driver_;  // made lazily, not serialized

@@ -1,5 +1,3 @@
-#include <chrono>
-
 #include "weir/connectors/kafka/offset_query_internal.h"
 #include "weir/connectors/kafka/planning_internal.h"
 #include "weir/connectors/kafka/starting_internal.h"
@@ -11,14 +9,12 @@ namespace {
 constexpr int kPauseMs = 50;  // between two questions
 
 // The edge of every partition: asks again until all have answered.
-Position edges_of(Client& client, const Position& partitions, Edge edge, const Options& options) {
-  const auto deadline = std::chrono::steady_clock::now() + options.connect_timeout;
+Position edges_of(Client& client, const Position& partitions, Edge edge, const Options& options,
+                  const Deadline& deadline) {
   while (true) {
-    const auto left =
-        std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
-    OffsetAnswer answer = query_offsets(client, partitions, edge, std::max(left, Duration(1000)));
+    OffsetAnswer answer = query_offsets(client, partitions, edge, deadline);
     if (answer.offsets.size() == partitions.size()) return std::move(answer.offsets);
-    if (std::chrono::steady_clock::now() >= deadline) {
+    if (deadline.passed()) {
       throw Error(ErrorCode::kUnreachable,
                   "Kafka brokers " + options.brokers +
                       " did not tell the offsets to start from: " + answer.trouble);
@@ -38,15 +34,16 @@ void require_held(const PartitionOffset& wanted, std::int64_t low, std::int64_t 
 
 }  // namespace
 
-Position starting_position(Client& client, const Position& partitions, const Options& options) {
+Position starting_position(Client& client, const Position& partitions, const Options& options,
+                           const Deadline& deadline) {
   const StartingPosition& starting = options.starting;
   const Edge edge =
       starting.edge() == StartingPosition::Edge::kEarliest ? Edge::kBeginning : Edge::kEnd;
-  Position begin = edges_of(client, partitions, edge, options);
+  Position begin = edges_of(client, partitions, edge, options, deadline);
   if (starting.offsets().empty()) return begin;
 
-  const Position low = edges_of(client, partitions, Edge::kBeginning, options);
-  const Position high = edges_of(client, partitions, Edge::kEnd, options);
+  const Position low = edges_of(client, partitions, Edge::kBeginning, options, deadline);
+  const Position high = edges_of(client, partitions, Edge::kEnd, options, deadline);
   for (const PartitionOffset& wanted : starting.offsets()) {
     const auto from = offset_of(low, wanted.topic, wanted.partition);
     const auto to = offset_of(high, wanted.topic, wanted.partition);
