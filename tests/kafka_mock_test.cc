@@ -187,5 +187,49 @@ TEST_F(KafkaMock, ATopicNameThatBrokersRefuseIsInvalid) {
       << message;
 }
 
+// --- lanes ---
+
+TEST_F(KafkaMock, ReadersThatTakeTurnsContinue) {
+  const auto pool = std::make_shared<LanePool>(options());
+  // Two output operations read each batch; what they get is whether it was where they wanted it.
+  const auto read = [&](std::int64_t from) {
+    const LanePool::Loan lane = LanePool::borrow(pool, "lines", 0, from);
+    lane->set_position(from + 10);
+    return lane.get();
+  };
+  const Lane* const first = read(0);
+  const Lane* const second = read(0);
+  EXPECT_NE(first, second);
+  for (std::int64_t from = 10; from <= 50; from += 10) {
+    const Lane* const one = read(from);
+    const Lane* const other = read(from);
+    EXPECT_NE(one, other);
+    EXPECT_TRUE(one == first || one == second);
+    EXPECT_TRUE(other == first || other == second);
+  }
+  EXPECT_EQ(pool->size(), (LanePool::Size{.lanes = 2, .clients = 2}));
+  // Another partition has room in these clients; a third position of the first one restarts a lane.
+  LanePool::borrow(pool, "lines", 1, 0);
+  read(0);
+  EXPECT_EQ(pool->size(), (LanePool::Size{.lanes = 3, .clients = 2}));
+}
+
+TEST_F(KafkaMock, AStoppedLaneIsUsedAgain) {
+  const auto pool = std::make_shared<LanePool>(options());
+  LanePool::borrow(pool, "lines", 0, 5)->stop();
+  LanePool::borrow(pool, "lines", 0, 0);
+  EXPECT_EQ(pool->size(), (LanePool::Size{.lanes = 1, .clients = 1}));
+}
+
+TEST_F(KafkaMock, LanesThatNobodyAsksForAreClosed) {
+  const auto pool = std::make_shared<LanePool>(options(), 20ms);
+  std::optional<LanePool::Loan> kept = LanePool::borrow(pool, "lines", 0, 0);
+  LanePool::borrow(pool, "lines", 1, 0);
+  EXPECT_TRUE(eventually([&] { return pool->size().lanes == 1; }));
+  EXPECT_EQ(pool->size(), (LanePool::Size{.lanes = 1, .clients = 1}));
+  kept.reset();
+  EXPECT_TRUE(eventually([&] { return pool->size() == LanePool::Size{}; }));
+}
+
 }  // namespace
 }  // namespace weir::kafka

@@ -24,8 +24,9 @@ class Lane {
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  const std::string& topic() const { return topic_; }
-  std::int32_t partition() const { return partition_; }
+  bool serves(const std::string& topic, std::int32_t partition) const {
+    return partition == partition_ && topic == topic_;
+  }
   Client& client() const { return *client_; }
 
   /// Makes the next records those from `from` on: continues where that is possible, else restarts.
@@ -35,6 +36,9 @@ class Lane {
   /// Ends fetching and drops what was fetched ahead.
   void stop();
 
+  std::int64_t position() const { return position_; }
+  /// Has nothing that a restart would drop.
+  bool stopped() const { return state_ == State::kStopped; }
   /// Whether `continue_at(from)` needs no restart.
   bool can_continue(std::int64_t from) const;
 
