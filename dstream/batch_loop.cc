@@ -103,6 +103,7 @@ void BatchLoop::end() {
     work_changed_.notify_all();
   }
   if (batch_thread_.joinable()) batch_thread_.join();
+  options_.graph->forget(Time::max());
   options_.clock.on_move(this, {});
   stop_inputs(*options_.graph);
   signals_.reset();

@@ -67,7 +67,8 @@ class BatchLoop {
   using Message = std::variant<Stop, BatchEnded>;
 
   void start();
-  /// Undoes what `start` did, as far as it came; the generator thread must not be running batches.
+  /// Undoes what `start` did, as far as it came, and forgets all RDDs. No more batches are sent to
+  /// the batch thread.
   void end();
 
   // On the generator thread.

@@ -48,7 +48,7 @@ class StreamGraph {
   /// Throws Error(kInvalidArgument) unless it can be started.
   void validate() const;
   void start(Time zero_time);
-  /// Drops RDDs that no batch after `time` can need.
+  /// Drops RDDs that no batch after `time` can need, all of them for `Time::max()`.
   void forget(Time time);
   /// Frees everything, user functions too. Nothing of it may be running.
   void clear();

@@ -354,6 +354,8 @@ TEST_F(StreamLife, AnRddOfSeveralBatchesIsUnpersistedWithTheLastOne) {
   using enum StorageLevel;
   // Batch 4 forgets batch 3 when it is done.
   EXPECT_EQ(levels, (std::vector{kMemory, kMemory, kMemory, kMemory, kNone}));
+  stream_.stop({.graceful = false, .stop_context = false});
+  EXPECT_EQ(other.dataset()->storage_level(), kNone);
 }
 
 TEST_F(StreamLife, UnionAndTransformOfSeveralStreams) {
