@@ -18,7 +18,7 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
-#include "weir/connectors/kafka/handles_internal.h"
+#include "weir/connectors/kafka/client_internal.h"
 #include "weir/core/error.h"
 
 namespace {
@@ -96,9 +96,11 @@ int run(int argc, char** argv) {
   wanted.reserve(topics.size());
   for (const std::string& text : topics) wanted.push_back(parse_topic(text));
 
+  // The cluster's owner talks to nobody, and need not complain that it was not told to whom.
+  auto conf = weir::kafka::internal::make_conf({{"log_level", "4"}});
   std::array<char, 512> why{};
   const weir::kafka::internal::ClientHandle owner(
-      rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), why.data(), why.size()));
+      rd_kafka_new(RD_KAFKA_PRODUCER, conf.release(), why.data(), why.size()));
   if (!owner) throw Error(ErrorCode::kInternal, why.data());
   const std::unique_ptr<rd_kafka_mock_cluster_t, void (*)(rd_kafka_mock_cluster_t*)> cluster(
       rd_kafka_mock_cluster_new(owner.get(), brokers), rd_kafka_mock_cluster_destroy);
