@@ -58,6 +58,7 @@ DriverLoop::~DriverLoop() {
 
 void DriverLoop::start() {
   processes_ = std::make_unique<WorkerProcesses>([this](WorkerId worker, const ProcessExit& exit) {
+    unlink(exchange_path(options_.boot.directory, worker).c_str());
     post([this, worker, exit] { driver_.exited(worker, exit, now()); });
   });
   heartbeat_thread_ = std::jthread([this] { listen_to_heartbeats(); });

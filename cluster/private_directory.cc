@@ -9,13 +9,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "weir/cluster/worker_boot.h"
 #include "weir/core/error.h"
 
 namespace weir {
@@ -23,47 +23,50 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = "weir-";
-constexpr const char* kLockName = "lock";
+constexpr const char* kPrefix = "weir-run-";
 constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
-constexpr std::time_t kNewSeconds = 60;  // younger ones may not have got their lock yet
 
 std::vector<std::string> candidates() {
   std::vector<std::string> bases;
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  if (runtime != nullptr && *runtime == '/') bases.emplace_back(runtime);
+  const char* temporary = std::getenv("TMPDIR");
+  if (temporary != nullptr && *temporary == '/') bases.emplace_back(temporary);
   bases.emplace_back("/tmp");
   return bases;
 }
 
-/// The lock of a directory, or -1 if somebody else has it.
-int take_lock(const std::string& directory, int flags) {
-  const std::string path = directory + "/" + kLockName;
-  const int lock = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-  if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) return lock;
-  if (lock >= 0) close(lock);
+/// A descriptor of a directory of this user's, locked; -1 if it is none, or somebody else has the
+/// lock.
+int lock_directory(const std::string& path) {
+  const int directory = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (directory < 0) return -1;
+  struct stat info {};
+  if (fstat(directory, &info) == 0 && info.st_uid == geteuid() &&
+      flock(directory, LOCK_EX | LOCK_NB) == 0) {
+    return directory;
+  }
+  close(directory);
   return -1;
 }
 
-bool is_abandoned(const std::string& directory) {
-  struct stat info {};
-  if (lstat(directory.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != geteuid() ||
-      std::time(nullptr) - info.st_mtime < kNewSeconds) {
-    return false;
+/// Removes a directory that we have locked, if it holds nothing but sockets of ours.
+void remove_run(const std::string& path, int directory) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(path, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (is_socket_name(name) && entry.is_socket(ignored)) unlinkat(directory, name.c_str(), 0);
   }
-  if (access((directory + "/" + kLockName).c_str(), F_OK) != 0) return true;
-  const int lock = take_lock(directory, 0);
-  if (lock >= 0) close(lock);
-  return lock >= 0;
+  rmdir(path.c_str());
 }
 
 void remove_abandoned(const std::string& base) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(base, ignored)) {
+    if (!entry.path().filename().string().starts_with(kPrefix)) continue;
     const std::string path = entry.path().string();
-    if (entry.path().filename().string().rfind(kPrefix, 0) == 0 && is_abandoned(path)) {
-      fs::remove_all(path, ignored);
-    }
+    const int directory = lock_directory(path);
+    if (directory < 0) continue;
+    remove_run(path, directory);
+    close(directory);
   }
 }
 
@@ -73,29 +76,32 @@ PrivateDirectory::PrivateDirectory(std::size_t longest_name) {
   std::string trouble;
   for (const std::string& base : candidates()) {
     remove_abandoned(base);
-    std::string path = base + "/" + kPrefix + "XXXXXX";
-    if (path.size() + 1 + longest_name > kLongestSocketPath) {
+    const std::string pattern = fs::path(base) / fmt::format("{}XXXXXX", kPrefix);
+    if (pattern.size() + 1 + longest_name > kLongestSocketPath) {
       trouble = fmt::format("{} is too long: a socket path has at most {} characters", base,
                             kLongestSocketPath);
       continue;
     }
-    if (mkdtemp(path.data()) == nullptr) {  // makes it with mode 0700
-      trouble = fmt::format("cannot make a directory in {}: {}", base, std::strerror(errno));
-      continue;
+    // Another run may take a new one for abandoned before it is locked, and remove it: then again.
+    for (int attempt = 0; attempt < 10; ++attempt) {
+      path_ = pattern;
+      if (mkdtemp(path_.data()) == nullptr) {  // makes it with mode 0700
+        trouble = fmt::format("cannot make a directory in {}: {}", base, std::strerror(errno));
+        break;
+      }
+      lock_ = lock_directory(path_);
+      struct stat info {};
+      if (lock_ >= 0 && fstat(lock_, &info) == 0 && info.st_nlink > 0) return;
+      trouble = fmt::format("cannot lock a directory in {}: {}", base, std::strerror(errno));
+      if (lock_ >= 0) close(lock_);
+      rmdir(path_.c_str());
     }
-    path_ = path;
-    lock_ = take_lock(path_, O_CREAT | O_EXCL);
-    if (lock_ >= 0) return;
-    trouble = fmt::format("cannot make a file in {}: {}", path_, std::strerror(errno));
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
   }
   throw Error(ErrorCode::kUnreachable, "no place for the sockets of worker processes: " + trouble);
 }
 
 PrivateDirectory::~PrivateDirectory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
+  remove_run(path_, lock_);
   close(lock_);
 }
 

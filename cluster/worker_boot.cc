@@ -14,6 +14,8 @@
 namespace weir {
 namespace {
 
+constexpr const char* kDriverSocket = "driver";
+constexpr const char* kHeartbeatSocket = "beat";
 constexpr std::uint64_t kMaxBootBytes = 60 * 1024;  // a pipe holds 64 KiB without a reader
 
 void read_exactly(int descriptor, void* to, std::size_t size) {
@@ -58,15 +60,29 @@ WorkerBoot read_worker_boot(int descriptor) {
 }
 
 std::string driver_endpoint(const std::string& directory) {
-  return "ipc://" + directory + "/driver";
+  return fmt::format("ipc://{}/{}", directory, kDriverSocket);
 }
 
 std::string heartbeat_endpoint(const std::string& directory) {
-  return "ipc://" + directory + "/beat";
+  return fmt::format("ipc://{}/{}", directory, kHeartbeatSocket);
 }
 
 std::string exchange_endpoint(const std::string& directory, WorkerId worker) {
-  return fmt::format("ipc://{}/{}.{}", directory, worker.slot, worker.incarnation);
+  return "ipc://" + exchange_path(directory, worker);
+}
+
+std::string exchange_path(const std::string& directory, WorkerId worker) {
+  return fmt::format("{}/{}.{}", directory, worker.slot, worker.incarnation);
+}
+
+bool is_socket_name(std::string_view name) {
+  if (name == kDriverSocket || name == kHeartbeatSocket) return true;
+  const std::size_t dot = name.find('.');
+  const auto is_number = [](std::string_view text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  return dot != std::string_view::npos && is_number(name.substr(0, dot)) &&
+         is_number(name.substr(dot + 1));
 }
 
 }  // namespace weir

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "weir/cluster/frame.h"
 #include "weir/cluster/settings.h"
@@ -38,5 +39,9 @@ WorkerBoot read_worker_boot(int descriptor);
 std::string driver_endpoint(const std::string& directory);
 std::string heartbeat_endpoint(const std::string& directory);
 std::string exchange_endpoint(const std::string& directory, WorkerId worker);
+/// The file behind `exchange_endpoint`, which stays when its worker is killed.
+std::string exchange_path(const std::string& directory, WorkerId worker);
+/// Whether a file of the directory is called like one of these.
+bool is_socket_name(std::string_view name);
 
 }  // namespace weir
