@@ -113,7 +113,8 @@ class Fetch {
       if (peer.ranges == 0) peer.last_heard = now();
       peer.ranges += request.ranges.size();
       // If there is no room it counts as lost on the way, and is asked for again.
-      socket->send(to_message(to_frame(request, fetcher_.key_)), zmq::send_flags::dontwait);
+      zmq::message_t message = to_message(to_frame(request, fetcher_.key_));
+      despite_signals([&] { return socket->send(message, zmq::send_flags::dontwait); });
     }
   }
 
@@ -141,20 +142,23 @@ class Fetch {
       polled.push_back({socket->second.handle(), 0, ZMQ_POLLIN, 0});
       from.emplace_back(worker, &socket->second);
     }
-    if (polled.empty() || zmq::poll(polled, timeout) == 0) return;
+    if (polled.empty() || !await_any(polled, timeout)) return;
     for (std::size_t i = 0; i < polled.size(); ++i) {
       if ((polled[i].revents & ZMQ_POLLIN) != 0) drain(from[i].first, *from[i].second);
     }
   }
 
   void drain(WorkerId worker, zmq::socket_t& socket) {
+    const auto receive = [&](zmq::message_t& part) {  // the parts after the first are there with it
+      return despite_signals([&] { return socket.recv(part, zmq::recv_flags::dontwait); });
+    };
     zmq::message_t head;
-    while (socket.recv(head, zmq::recv_flags::dontwait)) {
+    while (receive(head)) {
       auto data = std::make_shared<zmq::message_t>();
       zmq::message_t extra;
-      if (head.more() && !socket.recv(*data)) return;
+      if (head.more() && !receive(*data)) return;
       for (bool more = data->more(); more; more = extra.more()) {
-        if (!socket.recv(extra)) return;
+        if (!receive(extra)) return;
       }
       const auto opened = open_frame(view(head), fetcher_.key_);
       if (!std::holds_alternative<OpenedFrame>(opened)) continue;

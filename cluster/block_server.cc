@@ -5,6 +5,7 @@
 
 #include "weir/cluster/block_server_internal.h"
 #include "weir/cluster/channel_internal.h"
+#include "weir/cluster/quiet_thread.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 
@@ -18,11 +19,16 @@ constexpr int kHighWaterMark = 512;
 /// A message of two parts; false if there is no room or nobody to send it to.
 bool send_parts(zmq::socket_t& router, std::string_view peer, std::string head,
                 zmq::message_t data) {
+  zmq::message_t name(peer.data(), peer.size());
+  zmq::message_t header = to_message(std::move(head));
+  const auto send = [&](zmq::message_t& part, zmq::send_flags flags) {
+    return despite_signals(
+        [&] { return router.send(part, flags | zmq::send_flags::dontwait).has_value(); });
+  };
   try {
-    zmq::message_t name(peer.data(), peer.size());
-    if (!router.send(name, zmq::send_flags::sndmore | zmq::send_flags::dontwait)) return false;
-    router.send(to_message(std::move(head)), zmq::send_flags::sndmore | zmq::send_flags::dontwait);
-    router.send(data, zmq::send_flags::dontwait);
+    if (!send(name, zmq::send_flags::sndmore)) return false;
+    send(header, zmq::send_flags::sndmore);
+    send(data, zmq::send_flags::none);
     return true;
   } catch (const zmq::error_t& error) {
     if (error.num() == EHOSTUNREACH) return false;
@@ -33,33 +39,37 @@ bool send_parts(zmq::socket_t& router, std::string_view peer, std::string head,
 }  // namespace
 
 BlockServer::BlockServer(zmq::context_t& context, const std::string& endpoint, FrameKey key,
-                         const BlockStore& store)
+                         const BlockStore& store, OnBroken on_broken)
     : socket_(bind_router(context, endpoint, {kHighWaterMark, 1 << 20})),
       key_(key),
       store_(store),
-      thread_([this] { run(); }) {}
+      on_broken_(std::move(on_broken)),
+      thread_(quiet_thread([this] { run(); })) {}
 
 void BlockServer::run() {
-  try {
+  const auto serve = [this] {
     while (true) {
-      zmq::pollitem_t readable{socket_.handle(), 0, ZMQ_POLLIN, 0};
-      zmq::poll(&readable, 1, std::chrono::milliseconds(-1));
-      while (auto received = receive_from_peer(socket_)) {
-        const auto opened = open_frame(view(received->frame), key_);
-        if (const auto* frame = std::get_if<OpenedFrame>(&opened)) {
-          try {
-            answer(received->peer,
-                   std::get<0>(wire::from_frame<std::variant<wire::FetchRequest>>(*frame)));
-          } catch (const Error& error) {
-            log_warning(fmt::format("refused a fetch: {}", error.what()));
-          }
-        } else {
-          log_warning(fmt::format("refused a fetch: {}", to_string(std::get<FrameFault>(opened))));
-        }
-      }
+      await_message(socket_, std::chrono::milliseconds(-1));
+      answer_all();
     }
-  } catch (const zmq::error_t&) {
-    socket_.close();  // the context ends
+  };
+  until_context_ends(serve, on_broken_);
+  socket_.close();
+}
+
+void BlockServer::answer_all() {
+  while (auto received = receive_from_peer(socket_)) {
+    const auto opened = open_frame(view(received->frame), key_);
+    if (const auto* frame = std::get_if<OpenedFrame>(&opened)) {
+      try {
+        answer(received->peer,
+               std::get<0>(wire::from_frame<std::variant<wire::FetchRequest>>(*frame)));
+      } catch (const Error& error) {
+        log_warning(fmt::format("refused a fetch: {}", error.what()));
+      }
+    } else {
+      log_warning(fmt::format("refused a fetch: {}", to_string(std::get<FrameFault>(opened))));
+    }
   }
 }
 

@@ -137,26 +137,43 @@ std::string_view view(const zmq::message_t& message) {
   return {static_cast<const char*>(message.data()), message.size()};
 }
 
+bool await_any(std::span<zmq::pollitem_t> items, std::chrono::milliseconds timeout) {
+  try {
+    return zmq::poll(items.data(), items.size(), timeout) > 0;
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EINTR) throw;
+    return false;
+  }
+}
+
+bool await_message(zmq::socket_t& socket, std::chrono::milliseconds timeout) {
+  zmq::pollitem_t readable{socket.handle(), 0, ZMQ_POLLIN, 0};
+  return await_any({&readable, 1}, timeout);
+}
+
 std::optional<FromPeer> receive_from_peer(zmq::socket_t& router) {
+  const auto receive = [&](zmq::message_t& part) {  // the parts after the first are there with it
+    return despite_signals([&] { return router.recv(part, zmq::recv_flags::dontwait); });
+  };
   zmq::message_t peer;
   FromPeer received;
-  if (!router.recv(peer, zmq::recv_flags::dontwait)) return std::nullopt;
+  if (!receive(peer)) return std::nullopt;
   received.peer = peer.to_string();
-  if (peer.more() && !router.recv(received.frame)) return std::nullopt;
+  if (peer.more() && !receive(received.frame)) return std::nullopt;
   zmq::message_t extra;
   for (bool more = received.frame.more(); more; more = extra.more()) {
-    if (!router.recv(extra)) break;
+    if (!receive(extra)) break;
   }
   return received;
 }
 
 SendResult send_to_peer(zmq::socket_t& router, std::string_view peer, zmq::message_t frame) {
+  zmq::message_t name(peer.data(), peer.size());
   try {
-    zmq::message_t name(peer.data(), peer.size());
-    if (!router.send(name, zmq::send_flags::sndmore | zmq::send_flags::dontwait)) {
-      return SendResult::kFull;
-    }
-    router.send(frame, zmq::send_flags::dontwait);
+    const auto sent = despite_signals(
+        [&] { return router.send(name, zmq::send_flags::sndmore | zmq::send_flags::dontwait); });
+    if (!sent) return SendResult::kFull;
+    despite_signals([&] { return router.send(frame, zmq::send_flags::dontwait); });
     return SendResult::kSent;
   } catch (const zmq::error_t& error) {
     if (error.num() == EHOSTUNREACH) return SendResult::kNobodyThere;

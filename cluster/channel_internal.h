@@ -1,13 +1,17 @@
 #pragma once
 
+#include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include <zmq.hpp>
 
 #include "weir/core/bytes.h"
+#include "weir/core/error.h"
 #include "weir/core/task.h"
 
 /// What our ends of ZeroMQ have in common. Sockets belong to one thread each.
@@ -44,6 +48,35 @@ zmq::socket_t connect_dealer(zmq::context_t& context, const std::string& endpoin
 zmq::message_t share(const Bytes& owner, std::string_view part);
 zmq::message_t to_message(std::string frame);
 std::string_view view(const zmq::message_t& message);
+
+/// Calls a function of a socket, again for as long as a handled signal interrupts it.
+template <class Call>
+auto despite_signals(Call call) {
+  while (true) {
+    try {
+      return call();
+    } catch (const zmq::error_t& error) {
+      if (error.num() != EINTR) throw;
+    }
+  }
+}
+/// Waits at most `timeout` (-1: for ever) until one of `items` is ready. False if none is: a
+/// handled signal ends the wait early.
+bool await_any(std::span<zmq::pollitem_t> items, std::chrono::milliseconds timeout);
+bool await_message(zmq::socket_t& socket, std::chrono::milliseconds timeout);
+
+/// Runs the body of a thread, for which the context's end is the end; `on_broken` is told why if it
+/// is anything else.
+template <class Body, class OnBroken>
+void until_context_ends(Body body, OnBroken on_broken) {
+  try {
+    body();
+  } catch (const zmq::error_t& error) {
+    if (error.num() != ETERM) on_broken(std::string("ZeroMQ: ") + error.what());
+  } catch (...) {
+    on_broken(describe_current_exception());
+  }
+}
 
 /// A message to a ROUTER: who sent it, and its one part. Parts that should not be there are
 /// dropped.

@@ -114,6 +114,11 @@ void ClusterDriver::unsendable(WorkerId worker, const wire::LaunchId& launch,
   settle(launch.attempt, worker, Failed{"the task could not be sent to a worker: " + why});
 }
 
+void ClusterDriver::fail(const std::string& reason, SteadyTime now) {
+  membership_.fail(reason);
+  absorb_membership(now);
+}
+
 void ClusterDriver::tick(SteadyTime at) {
   membership_.tick(at);
   absorb_membership(at);

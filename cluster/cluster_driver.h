@@ -98,6 +98,8 @@ class ClusterDriver {
   void exited(WorkerId worker, const ProcessExit& exit, SteadyTime now);
   /// A `Launch` could not be made into a frame.
   void unsendable(WorkerId worker, const wire::LaunchId& launch, const std::string& why);
+  /// The driver's process can do no more: every job fails.
+  void fail(const std::string& reason, SteadyTime now);
   /// Time passes: see Membership::tick. Every few heartbeat intervals at least.
   void tick(SteadyTime at);
   void on_timer(SteadyTime now);

@@ -11,6 +11,7 @@
 
 #include "weir/cluster/channel_internal.h"
 #include "weir/cluster/driver_loop_internal.h"
+#include "weir/cluster/quiet_thread.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 
@@ -61,8 +62,14 @@ void DriverLoop::start() {
     unlink(exchange_path(options_.boot.directory, worker).c_str());
     post([this, worker, exit] { driver_.exited(worker, exit, now()); });
   });
-  heartbeat_thread_ = std::jthread([this] { listen_to_heartbeats(); });
-  decision_thread_ = std::jthread([this] { decide(); });
+  heartbeat_thread_ = quiet_thread([this] {
+    until_context_ends(
+        [this] { listen_to_heartbeats(); },
+        [this](const std::string& why) {
+          post([this, why] { driver_.fail("cannot hear its workers: " + why, now()); });
+        });
+  });
+  decision_thread_ = quiet_thread([this] { decide(); });
   post([this] { driver_.start(now()); });
 
   std::unique_lock lock(mutex_);
@@ -118,20 +125,40 @@ void DriverLoop::release_dataset(DatasetId dataset) { driver_.release_dataset(da
 
 void DriverLoop::decide() {
   while (!driver_.stopped()) {
-    const bool messages = receive();
-    const bool events = run_posted();
-    const auto deadline = driver_.next_deadline();
-    const SteadyTime at = now();
-    if (deadline && *deadline <= at) {
-      driver_.on_timer(at);
-      perform();
-    } else if (!messages && !events) {
-      wait(deadline.has_value(), deadline ? *deadline - at : Duration{});
-    }
+    bool busy = true;
+    guarded([&] { busy = receive(); });
+    busy = run_posted() || busy;
+    guarded([&] {
+      const auto deadline = driver_.next_deadline();
+      const SteadyTime at = now();
+      if (deadline && *deadline <= at) {
+        driver_.on_timer(at);
+        perform();
+      } else if (!busy) {
+        wait(deadline.has_value(), deadline ? *deadline - at : Duration{});
+      }
+    });
   }
   const std::scoped_lock lock(mutex_);
   ended_ = true;
   posted_.clear();
+}
+
+/// The boundary of the loop: what escapes from a part of a round ends all jobs, not the program,
+/// and the loop goes on, so that it can be stopped.
+void DriverLoop::guarded(const std::function<void()>& part) {
+  try {
+    return part();
+  } catch (...) {
+    performing_ = false;
+    driver_.fail("the driver's decision thread: " + describe_current_exception(), now());
+  }
+  try {
+    perform();
+  } catch (...) {
+    performing_ = false;
+    log_error("while all jobs were failed: " + describe_current_exception());
+  }
 }
 
 /// Handles what has come; false if nothing has.
@@ -174,8 +201,10 @@ bool DriverLoop::run_posted() {
     events.swap(posted_);
   }
   for (const auto& event : events) {
-    event();
-    perform();
+    guarded([&] {
+      event();
+      perform();
+    });
   }
   return !events.empty();
 }
@@ -183,7 +212,7 @@ bool DriverLoop::run_posted() {
 void DriverLoop::wait(bool is_timer_due_later, Duration until_timer) {
   zmq::pollitem_t polled[] = {{router_.handle(), 0, ZMQ_POLLIN, 0},
                               {nullptr, wake_, ZMQ_POLLIN, 0}};
-  zmq::poll(polled, 2, is_timer_due_later ? round_up(until_timer) : std::chrono::milliseconds(-1));
+  await_any(polled, is_timer_due_later ? round_up(until_timer) : std::chrono::milliseconds(-1));
   if ((polled[1].revents & ZMQ_POLLIN) != 0) {
     eventfd_t ignored = 0;
     eventfd_read(wake_, &ignored);
@@ -244,10 +273,10 @@ void DriverLoop::send(const ClusterDriver::Send& what) {
   std::string frame;
   try {
     frame = to_frame(what.message, options_.boot.key);
-  } catch (const Error& error) {
-    if (launch != nullptr) return driver_.unsendable(what.worker, launch->launch, error.what());
-    log_error(fmt::format("worker {} cannot be told something: {}", to_string(what.worker),
-                          error.what()));
+  } catch (...) {  // user code writes the elements of parallelize, for one
+    const std::string why = describe_current_exception();
+    if (launch != nullptr) return driver_.unsendable(what.worker, launch->launch, why);
+    log_error(fmt::format("worker {} cannot be told something: {}", to_string(what.worker), why));
     return;
   }
   switch (send_to_peer(router_, peer, to_message(std::move(frame)))) {
@@ -265,20 +294,15 @@ void DriverLoop::on_refused_frame(const std::string& peer, const std::string& wh
 }
 
 void DriverLoop::listen_to_heartbeats() {
-  try {
-    while (true) {
-      zmq::pollitem_t readable{heartbeats_.handle(), 0, ZMQ_POLLIN, 0};
-      zmq::poll(&readable, 1, round_up(kTick));
-      auto beats = std::make_shared<std::vector<Beat>>();
-      const SteadyTime at = now();
-      while (const auto message = receive_from_peer(heartbeats_)) hear(*message, at, *beats);
-      post([this, beats, at] {
-        for (Beat& beat : *beats) driver_.received(beat.from, std::move(beat.message), at);
-        driver_.tick(at);
-      });
-    }
-  } catch (const zmq::error_t&) {
-    return;  // the context ends
+  while (true) {
+    await_message(heartbeats_, round_up(kTick));
+    auto beats = std::make_shared<std::vector<Beat>>();
+    const SteadyTime at = now();
+    while (const auto message = receive_from_peer(heartbeats_)) hear(*message, at, *beats);
+    post([this, beats, at] {
+      for (Beat& beat : *beats) driver_.received(beat.from, std::move(beat.message), at);
+      driver_.tick(at);
+    });
   }
 }
 

@@ -61,6 +61,7 @@ class DriverLoop {
   void decide();
   bool receive();
   void received(const std::string& peer, std::string_view frame);
+  void guarded(const std::function<void()>& part);
   bool run_posted();
   void wait(bool is_timer_due_later, Duration until_timer);
   void perform();

@@ -54,6 +54,7 @@ class LocalCluster final : public TaskRunner {
     options.boot.config = config_;
     fill_randomly(&options.boot.key.epoch, sizeof options.boot.key.epoch);
     fill_randomly(options.boot.key.token.data(), options.boot.key.token.size());
+    (void)pack(options.boot);  // throws here if the settings are too large to hand over, not later
     loop_ = std::make_unique<internal::DriverLoop>(std::move(options), observer);
     try {
       loop_->start();

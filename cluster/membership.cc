@@ -49,10 +49,16 @@ bool Membership::registered(WorkerId worker, std::uint32_t slots, std::string en
 void Membership::unfit(WorkerId worker, const std::string& reason, SteadyTime now) {
   Member* member = mutable_find(worker);
   if (member == nullptr || member->state == State::kLost || stopping_ || failed_) return;
-  failed_ = true;  // first, so that the place is not started again
-  events_.push_back(ClusterFailed{fmt::format("worker {} {}", to_string(worker), reason)});
+  fail(fmt::format("worker {} {}", to_string(worker), reason));  // first: no place starts again
   lose(*member, false, reason, now);
   member->deadline = now + settings_.stop_grace;
+}
+
+void Membership::fail(const std::string& reason) {
+  if (failed_) return;
+  failed_ = true;
+  for (Place& place : places_) place.start_at.reset();
+  events_.push_back(ClusterFailed{reason});
 }
 
 void Membership::heard(WorkerId worker, SteadyTime at) {
@@ -252,12 +258,10 @@ void Membership::fail_if_hopeless() {
           places_,
           [&](const Place& place) { return place.failed_starts >= settings_.start_attempts; }) &&
       std::ranges::none_of(members_, [&](const auto& entry) { return is_member(entry.first); });
-  if (!hopeless || failed_) return;
-  failed_ = true;
-  for (Place& place : places_) place.start_at.reset();
-  events_.push_back(ClusterFailed{fmt::format(
+  if (!hopeless) return;
+  fail(fmt::format(
       "no worker can be started: {}, the {}th time in a row; what it printed is on standard error",
-      last_trouble_, settings_.start_attempts)});
+      last_trouble_, settings_.start_attempts));
 }
 
 }  // namespace weir

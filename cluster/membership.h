@@ -78,6 +78,8 @@ class Membership {
   bool registered(WorkerId worker, std::uint32_t slots, std::string endpoint, SteadyTime now);
   /// A worker that can never work: the cluster has failed.
   void unfit(WorkerId worker, const std::string& reason, SteadyTime now);
+  /// The cluster has failed; no worker is started any more.
+  void fail(const std::string& reason);
   void heard(WorkerId worker, SteadyTime at);
   /// A worker that is not a member spoke up: it is told to end, and its process soon killed.
   void dismiss(WorkerId worker, SteadyTime now);

@@ -17,6 +17,7 @@
 
 #include <fmt/format.h>
 
+#include "weir/cluster/quiet_thread.h"
 #include "weir/cluster/worker_boot.h"
 #include "weir/core/error.h"
 
@@ -130,7 +131,7 @@ WorkerProcesses::WorkerProcesses(OnExit on_exit)
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0)
     throw Error(ErrorCode::kUnreachable, "eventfd: " + std::string(std::strerror(errno)));
-  thread_ = std::jthread([this] { run(); });
+  thread_ = quiet_thread([this] { run(); });
 }
 
 WorkerProcesses::~WorkerProcesses() {

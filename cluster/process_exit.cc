@@ -10,6 +10,7 @@ namespace weir {
 std::string to_string(const ProcessExit& exit) {
   switch (exit.kind) {
     case ProcessExit::Kind::kExited:
+      if (exit.code == kWorkerEndedItself) return "ended itself; standard error says why";
       return exit.code == 127 ? "exited with status 127 (its executable could not be run, or a "
                                 "library is missing)"
                               : fmt::format("exited with status {}", exit.code);
@@ -24,7 +25,7 @@ std::string to_string(const ProcessExit& exit) {
 }
 
 bool is_own_fault(const ProcessExit& exit) {
-  if (exit.kind == ProcessExit::Kind::kExited) return true;
+  if (exit.kind == ProcessExit::Kind::kExited) return exit.code != kWorkerEndedItself;
   if (exit.kind != ProcessExit::Kind::kSignalled) return false;
   switch (exit.code) {
     case SIGKILL:

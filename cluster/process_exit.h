@@ -18,11 +18,16 @@ struct ProcessExit {
   bool operator==(const ProcessExit&) const = default;
 };
 
+/// Exit status of a worker that ended by its own decision: the driver fell silent or told it to
+/// end, or a part of it broke. No task of it is to blame.
+inline constexpr int kWorkerEndedItself = 113;
+
 /// "was killed by signal 11 (Segmentation fault)", "exited with status 3", ...
 std::string to_string(const ProcessExit& exit);
 
 /// Whether the code that ran in the process is probably the reason: it crashed on a signal or
-/// called exit(). False when somebody sent SIGKILL, SIGTERM or the like, and when nobody knows.
+/// called exit(). False when the worker ended itself, when somebody sent SIGKILL, SIGTERM or the
+/// like, and when nobody knows.
 bool is_own_fault(const ProcessExit& exit);
 
 }  // namespace weir

@@ -24,6 +24,8 @@
 #include "weir/cluster/block_fetcher_internal.h"
 #include "weir/cluster/block_server_internal.h"
 #include "weir/cluster/channel_internal.h"
+#include "weir/cluster/process_exit.h"
+#include "weir/cluster/quiet_thread.h"
 #include "weir/cluster/worker_boot.h"
 #include "weir/cluster/worker_state.h"
 #include "weir/core/error.h"
@@ -62,6 +64,12 @@ WorkerState::Options state_options(const WorkerBoot& boot) {
           boot.settings.driver_timeout};
 }
 
+/// A worker without one of its parts is of no use.
+[[noreturn]] void end_process(const std::string& why) {
+  log_error("this worker process cannot go on: " + why);
+  _exit(kWorkerEndedItself);
+}
+
 /// A worker process.
 ///
 /// Threads: the control thread (the process's main thread) registers, cancels, frees and ends; each
@@ -76,16 +84,22 @@ class WorkerProcess {
         fetcher_(context_, boot_.key, boot_.settings),
         executor_(executor_options(boot_), &fetcher_),
         server_(context_, exchange_endpoint(boot_.directory, boot_.self), boot_.key,
-                executor_.blocks()),
+                executor_.blocks(), end_process),
         progress_(boot_.slots),
         state_(state_options(boot_),
                [this](StageHash hash) { return executor_.knows_stage(hash); }) {
     for (auto& progress : progress_) progress = std::make_unique<TaskExecutor::Progress>();
   }
 
-  void serve() {
+  /// Returns when it is time to end; false if slots still run user code.
+  bool serve() {
     for (std::uint32_t slot = 0; slot < boot_.slots; ++slot) {
-      threads_.emplace_back([this, slot] { serve_slot(slot); });
+      threads_.emplace_back([this, slot] {  // open to signals: user code may want them
+        until_context_ends([&] { serve_slot(slot); }, end_process);
+        const std::scoped_lock lock(mutex_);
+        --open_slots_;
+        changed_.notify_all();
+      });
     }
     {
       std::unique_lock lock(mutex_);
@@ -93,9 +107,10 @@ class WorkerProcess {
                                           [&] { return open_slots_ == boot_.slots; });
       if (!open) throw Error(ErrorCode::kUnreachable, "cannot reach its driver");
     }
-    threads_.emplace_back([this] { send_heartbeats(); });
+    threads_.push_back(
+        quiet_thread([this] { until_context_ends([this] { send_heartbeats(); }, end_process); }));
     control();
-    flush();
+    return flush();
   }
 
  private:
@@ -107,18 +122,31 @@ class WorkerProcess {
   }
 
   void send(zmq::socket_t& socket, const wire::ToDriver& message) {
-    socket.send(to_message(to_frame(message, boot_.key)), zmq::send_flags::none);
+    zmq::message_t frame = to_message(to_frame(message, boot_.key));
+    despite_signals([&] { return socket.send(frame, zmq::send_flags::none); });
+  }
+
+  /// An outcome that cannot be made into a frame is a failure of its task, not of the worker.
+  void send_or_fail(zmq::socket_t& socket, const wire::ToDriver& message) {
+    try {
+      return send(socket, message);
+    } catch (const zmq::error_t&) {
+      throw;
+    } catch (const std::exception& error) {
+      const auto* outcome = std::get_if<wire::Outcome>(&message);
+      if (outcome == nullptr || std::holds_alternative<Failed>(outcome->outcome)) throw;
+      perform(socket, feed([&](WorkerState& state) {
+                return state.unsendable(outcome->launch, error.what(), now());
+              }));
+    }
   }
 
   /// The next message, waiting at most `timeout` for it (-1: for ever). Throws zmq::error_t when
   /// the worker ends.
   std::optional<wire::ToWorker> receive(zmq::socket_t& socket, std::chrono::milliseconds timeout) {
+    if (timeout.count() >= 0 && !await_message(socket, timeout)) return std::nullopt;
     zmq::message_t message;
-    if (timeout.count() >= 0) {
-      zmq::pollitem_t readable{socket.handle(), 0, ZMQ_POLLIN, 0};
-      if (zmq::poll(&readable, 1, timeout) == 0) return std::nullopt;
-    }
-    if (!socket.recv(message)) return std::nullopt;
+    if (!despite_signals([&] { return socket.recv(message); })) return std::nullopt;
     const auto opened = open_frame(view(message), boot_.key);
     if (const auto* fault = std::get_if<FrameFault>(&opened)) {
       log_warning(fmt::format("refused a message: {}", to_string(*fault)));
@@ -149,7 +177,7 @@ class WorkerProcess {
   void perform(zmq::socket_t& socket, WorkerState::Actions actions) {
     for (WorkerState::Action& action : actions) {
       if (auto* message = std::get_if<WorkerState::Send>(&action)) {
-        send(socket, message->message);
+        send_or_fail(socket, message->message);
       } else if (auto* task = std::get_if<WorkerState::Run>(&action)) {
         run(socket, *task);
       } else if (const auto* free = std::get_if<WorkerState::Free>(&action)) {
@@ -194,55 +222,44 @@ class WorkerProcess {
 
   void serve_slot(std::uint32_t slot) {
     auto socket = connect(ChannelName::Kind::kSlot, slot);
-    try {
-      send(socket, wire::Open{});
-      while (!receive(socket, std::chrono::milliseconds(-1))) continue;
-      {
-        const std::scoped_lock lock(mutex_);
-        ++open_slots_;
-      }
-      changed_.notify_all();
-      while (true) {
-        auto message = receive(socket, std::chrono::milliseconds(-1));
-        if (!message) continue;
-        perform(socket, feed([&](WorkerState& state) {
-                  auto& progress = *progress_[slot];
-                  progress.records.store(0, std::memory_order_relaxed);
-                  progress.cancelled.store(false, std::memory_order_relaxed);
-                  return state.received(std::move(*message), now());
-                }));
-      }
-    } catch (const zmq::error_t&) {  // the worker ends
-      socket.close();
+    send(socket, wire::Open{});
+    while (!receive(socket, std::chrono::milliseconds(-1))) continue;
+    {
       const std::scoped_lock lock(mutex_);
-      --open_slots_;
-      changed_.notify_all();
+      ++open_slots_;
+    }
+    changed_.notify_all();
+    while (true) {
+      auto message = receive(socket, std::chrono::milliseconds(-1));
+      if (!message) continue;
+      perform(socket, feed([&](WorkerState& state) {
+                auto& progress = *progress_[slot];
+                progress.records.store(0, std::memory_order_relaxed);
+                progress.cancelled.store(false, std::memory_order_relaxed);
+                return state.received(std::move(*message), now());
+              }));
     }
   }
 
   void send_heartbeats() {
-    try {
-      auto socket = connect(ChannelName::Kind::kHeartbeat);
-      std::vector<std::uint64_t> records(boot_.slots);
-      for (SteadyTime next = now();; next += boot_.settings.heartbeat_interval) {
-        for (SteadyTime at = now(); at < next; at = now()) {
-          auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(next - at));
-          if (!message) continue;
-          feed([&](WorkerState& state) { return state.received(std::move(*message), now()); });
-        }
-        next = std::max(next,
-                        now() - boot_.settings.heartbeat_interval);  // not in bursts after a freeze
-        const std::uint64_t rss = rss_bytes();
-        std::unique_lock lock(mutex_);
-        for (std::uint32_t i = 0; i < boot_.slots; ++i) {
-          records[i] = progress_[i]->records.load(std::memory_order_relaxed);
-        }
-        const auto beat = state_.heartbeat(records, rss);
-        lock.unlock();
-        if (beat) send(socket, *beat);
+    auto socket = connect(ChannelName::Kind::kHeartbeat);
+    std::vector<std::uint64_t> records(boot_.slots);
+    for (SteadyTime next = now();; next += boot_.settings.heartbeat_interval) {
+      for (SteadyTime at = now(); at < next; at = now()) {
+        auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(next - at));
+        if (!message) continue;
+        feed([&](WorkerState& state) { return state.received(std::move(*message), now()); });
       }
-    } catch (const zmq::error_t&) {
-      return;  // the worker ends
+      next = std::max(next,
+                      now() - boot_.settings.heartbeat_interval);  // not in bursts after a freeze
+      const std::uint64_t rss = rss_bytes();
+      std::unique_lock lock(mutex_);
+      for (std::uint32_t i = 0; i < boot_.slots; ++i) {
+        records[i] = progress_[i]->records.load(std::memory_order_relaxed);
+      }
+      const auto beat = state_.heartbeat(records, rss);
+      lock.unlock();
+      if (beat) send(socket, *beat);
     }
   }
 
@@ -266,16 +283,18 @@ class WorkerProcess {
     }
   }
 
-  /// Gives what was sent time to leave the process. Slots that run user code are not waited for.
-  void flush() {
+  /// Gives what was sent time to leave the process. Slots that run user code are not waited for:
+  /// false then.
+  bool flush() {
     context_.shutdown();  // waiting threads wake up and close their sockets
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, kFlushTime, [&] { return open_slots_ == 0; })) return;
+    if (!changed_.wait_for(lock, kFlushTime, [&] { return open_slots_ == 0; })) return false;
     lock.unlock();
     threads_.clear();
     server_.join();
     fetcher_.close();
     context_.close();  // returns when all is sent, or soon
+    return true;
   }
 
   const WorkerBoot boot_;
@@ -297,7 +316,7 @@ class WorkerProcess {
 void watch_lifeline(int descriptor) {
   char byte = 0;
   while (read(descriptor, &byte, 1) < 0 && errno == EINTR) continue;
-  _exit(1);
+  _exit(kWorkerEndedItself);
 }
 
 }  // namespace
@@ -312,18 +331,18 @@ void serve_as_worker() {
     WorkerBoot boot = read_worker_boot(lifeline);
     fcntl(lifeline, F_SETFD, FD_CLOEXEC);  // nothing that this process starts is a worker
     unsetenv(kWorkerRoleVariable);
-    std::thread(watch_lifeline, lifeline).detach();  // lives as long as the process
+    quiet_thread([lifeline] { watch_lifeline(lifeline); }).detach();  // as long as the process
     set_log_process("worker " + to_string(boot.self));
     const auto level = boot.config.find("log-level");
     if (level != boot.config.end()) set_log_level(level->second);
-    static WorkerProcess worker(std::move(boot));  // never destroyed: its threads may run user code
-    worker.serve();
-  } catch (const std::exception& error) {
-    log_error(fmt::format("this worker process cannot go on: {}", error.what()));
-    _exit(exit_code(ErrorCode::kInternal));
+    // Never destroyed, not by exit() in user code either: its threads may run user code themselves.
+    static WorkerProcess& worker = *new WorkerProcess(std::move(boot));
+    // A slot that still runs may hold the lock of a stream for ever.
+    if (worker.serve()) std::fflush(nullptr);
+  } catch (...) {
+    end_process(describe_current_exception());
   }
-  std::fflush(nullptr);
-  _exit(0);
+  _exit(kWorkerEndedItself);
 }
 
 }  // namespace weir::internal

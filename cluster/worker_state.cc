@@ -44,6 +44,15 @@ WorkerState::Actions WorkerState::finished(std::uint32_t slot, TaskOutcome outco
   return actions;
 }
 
+WorkerState::Actions WorkerState::unsendable(const wire::LaunchId& launch, const std::string& why,
+                                             SteadyTime now) {
+  Slot& slot = slots_[launch.slot];
+  if (!slot.outcome || slot.launch != launch) return {};
+  slot.outcome->outcome = Failed{"the task's outcome could not be sent to the driver: " + why};
+  slot.sent = now;
+  return {Send{*slot.outcome}};
+}
+
 WorkerState::Actions WorkerState::on_timer(SteadyTime now) {
   Actions actions;
   if (now < next_timer_) return actions;

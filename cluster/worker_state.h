@@ -68,6 +68,8 @@ class WorkerState {
   /// A `Launch` must not be given before the slot's last run has `finished`.
   Actions received(wire::ToWorker message, SteadyTime now);
   Actions finished(std::uint32_t slot, TaskOutcome outcome, SteadyTime now);
+  /// The outcome of a launch cannot be made into a message.
+  Actions unsendable(const wire::LaunchId& launch, const std::string& why, SteadyTime now);
   /// Retries, and ends that are due. Every now and then, and at `next_deadline`.
   Actions on_timer(SteadyTime now);
   SteadyTime next_deadline() const { return next_timer_; }

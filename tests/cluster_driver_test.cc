@@ -384,6 +384,22 @@ TEST(ClusterMembership, FailsWithTheCauseWhenNoPlaceEverGetsAWorker) {
   EXPECT_EQ(cluster.take<ClusterDriver::TellFailure>().size(), 1U) << "later tasks do not hang";
 }
 
+TEST(ClusterMembership, ADriverThatCannotGoOnFailsEveryJobAndCanBeStopped) {
+  Cluster cluster(1);
+  cluster.up().launch(1, 0);
+  cluster.driver().fail("the decision thread broke", cluster.now);
+  cluster.exited({0, 1}, kKilled);
+  const auto failures = cluster.take<ClusterDriver::TellFailure>();
+  ASSERT_EQ(failures.size(), 1U);
+  EXPECT_EQ(failures[0].reason, "the decision thread broke");
+  cluster.launch(2, 0);
+  EXPECT_EQ(cluster.take<ClusterDriver::TellFailure>().size(), 1U) << "later tasks do not hang";
+  cluster.pass(1h);
+  EXPECT_TRUE(cluster.take<ClusterDriver::StartProcess>().empty());
+  cluster.driver().stop(cluster.now);
+  EXPECT_TRUE(cluster.driver().stopped());
+}
+
 TEST(ClusterMembership, OneBadPlaceIsNoFailureWhileAnotherWorks) {
   Cluster cluster(2);
   cluster.register_worker({0, 1});
@@ -633,6 +649,7 @@ TEST(ClusterOutcomes, BlameIsForCrashesAndExitsOnly) {
       {{ProcessExit::Kind::kSignalled, SIGABRT}, true, "signal 6"},
       {{ProcessExit::Kind::kExited, 3}, true, "status 3"},
       {{ProcessExit::Kind::kExited, 0}, true, "status 0"},
+      {{ProcessExit::Kind::kExited, kWorkerEndedItself}, false, "ended itself"},
       {{ProcessExit::Kind::kSignalled, SIGKILL}, false, "signal 9"},
       {{ProcessExit::Kind::kSignalled, SIGTERM}, false, "signal 15"},
       {{ProcessExit::Kind::kUnknown, 0}, false, "status"},

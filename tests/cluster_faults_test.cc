@@ -1,6 +1,7 @@
 // Workers that die, freeze, hang and crash: real processes, compared with the fault-free answer.
 
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "weir/cluster/settings.h"
 #include "weir/core/runner_registry.h"
 #include "weir/weir.h"
 
@@ -93,6 +95,97 @@ TEST(ClusterFaults, ExitOfUserCodeFailsTheJobWithItsStatus) {
     EXPECT_NE(std::string(error.what()).find("17"), std::string::npos) << error.what();
   }
   EXPECT_EQ(numbers.count(), 1);
+}
+
+// exit() runs destructors while the other slot waits for a task.
+TEST(ClusterFaults, ExitWithDestructorsOfUserCodeFailsTheJobWithItsStatusToo) {
+  Context context(cluster("local-cluster[1,2]").set("cluster.task-hang-timeout", "5s"));
+  try {
+    (void)context.parallelize({1}, 1)
+        .map([](int x) {
+          std::exit(17);
+          return x;
+        })
+        .collect();
+    FAIL() << "the job succeeded";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("status 17"), std::string::npos) << error.what();
+  }
+}
+
+struct Unwritable {
+  int value = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    if constexpr (Archive::is_saving::value) throw std::runtime_error("cannot write it down");
+    ar & value;
+  }
+};
+
+// Elements of parallelize are written by the driver when it sends their task.
+TEST(ClusterFaults, AnElementThatCannotBeWrittenFailsItsJobAndTheContextLives) {
+  Context context(cluster("local-cluster[1,1]"));
+  try {
+    (void)context.parallelize(std::vector<Unwritable>(1), 1).count();
+    FAIL() << "the job succeeded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kJobFailed);
+    EXPECT_NE(std::string(error.what()).find("cannot write it down"), std::string::npos)
+        << error.what();
+  }
+  EXPECT_EQ(context.parallelize({1, 2}, 1).count(), 2);
+}
+
+const ConfigKey<std::string> kLong("test.long", "", "a setting of a job");
+
+TEST(ClusterFaults, SettingsThatAreTooLargeToHandOverAreAnErrorOfTheStart) {
+  try {
+    const Context context(
+        cluster("local-cluster[1,1]").set("test.long", std::string(100'000, 'x')));
+    FAIL() << "the context started";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("settings take"), std::string::npos) << error.what();
+  }
+}
+
+/// Sends a signal to every thread of a process but the calling one.
+void signal_threads(pid_t process, int signal) {
+  const std::string tasks = "/proc/" + std::to_string(process) + "/task";
+  for (const auto& entry : std::filesystem::directory_iterator(tasks)) {
+    const pid_t thread = std::stoi(entry.path().filename());
+    if (thread != gettid()) syscall(SYS_tgkill, process, thread, signal);
+  }
+}
+
+// A handled signal interrupts every blocking call of the thread that it comes to.
+TEST(ClusterFaults, SignalsThatTheProgramHandlesDisturbNoThread) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};  // and without SA_RESTART; workers have it from main
+  sigaction(SIGUSR1, &action, nullptr);
+  const TempFolder folder;
+  Context context(cluster("local-cluster[2,2]"));
+  const auto record = std::make_shared<EventRecord>();
+  context.add_listener(record);
+  const auto pids = context.parallelize({0, 1}, 2).map([](int) { return getpid(); }).collect();
+  const auto signal_all = [&] {
+    for (const pid_t worker : pids) signal_threads(worker, SIGUSR1);
+    signal_threads(getpid(), SIGUSR1);
+  };
+  // Long enough for a worker whose heartbeats have ended to be missed.
+  const auto end = std::chrono::steady_clock::now() + 3s * kTimeoutScale;
+  EXPECT_TRUE(eventually(
+      [&] {
+        signal_all();
+        return std::chrono::steady_clock::now() > end;
+      },
+      60s));
+  Pairs result = context.parallelize({0, 1, 2, 3}, 4)
+                     .map([](int x) { return std::pair(x % 2, std::int64_t{x}); })
+                     .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 2)
+                     .collect();
+  EXPECT_EQ(sorted(result), (Pairs{{0, 2}, {1, 4}}));
+  EXPECT_TRUE(record->removed().empty());
 }
 
 TEST(ClusterFaults, ExceptionOfUserCodeIsRetriedThenNamed) {
@@ -331,6 +424,11 @@ int main(int argc, char** argv) {
   if (std::getenv("WEIR_TEST_BROKEN_WORKER") != nullptr &&
       std::getenv("WEIR_WORKER_ROLE") != nullptr) {
     _exit(77);
+  }
+  if (std::getenv("WEIR_WORKER_ROLE") != nullptr) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGUSR1, &action, nullptr);
   }
   weir::internal::serve_if_worker();
   if (const char* pid_file = std::getenv("WEIR_TEST_DRIVER")) {

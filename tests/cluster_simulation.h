@@ -574,7 +574,9 @@ class Simulation {
         process->lost_peers.insert(peer->worker);
       } else if (const auto* end = std::get_if<WorkerState::End>(&action)) {
         note("end {}: {}", to_string(id), end->reason);
-        after(time_up_to(1ms), [this, id] { exit_process(id, {ProcessExit::Kind::kExited, 0}); });
+        after(time_up_to(1ms), [this, id] {
+          exit_process(id, {ProcessExit::Kind::kExited, kWorkerEndedItself});
+        });
       }
     }
   }

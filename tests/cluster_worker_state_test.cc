@@ -53,6 +53,9 @@ class Worker {
   void finish(std::uint32_t slot, TaskOutcome outcome = Done{}) {
     collect(state_.finished(slot, std::move(outcome), now));
   }
+  void unsendable(const wire::LaunchId& launch, const std::string& why) {
+    collect(state_.unsendable(launch, why, now));
+  }
   void pass(Duration time) {
     now += time;
     collect(state_.on_timer(now));
@@ -265,6 +268,20 @@ TEST(WorkerOutcome, IsNotSettledByALateWordAboutAnEarlierOne) {
   worker.finish(0);
   worker.hear(wire::Settled{{0, 1, 7}});
   EXPECT_TRUE(worker.beat().slots[0].unsettled);
+}
+
+TEST(WorkerOutcome, ThatCannotBeSentBecomesAFailureThatSaysWhy) {
+  Worker worker;
+  worker.registered().launch(0, 1, 7);
+  worker.finish(0);
+  worker.sent<wire::Outcome>();
+  worker.unsendable({0, 1, 7}, "it takes 2 GiB");
+  const auto outcomes = worker.sent<wire::Outcome>();
+  ASSERT_EQ(outcomes.size(), 1U);
+  EXPECT_NE(std::get<Failed>(outcomes[0].outcome).message.find("2 GiB"), std::string::npos);
+  worker.hear(wire::Settled{{0, 1, 7}});
+  worker.unsendable({0, 1, 7}, "a late word");
+  EXPECT_TRUE(worker.sent<wire::Outcome>().empty());
 }
 
 // --- heartbeats ---
