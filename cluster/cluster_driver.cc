@@ -18,8 +18,16 @@ namespace {
 /// this.
 constexpr Duration kReleaseDelay = 50ms;
 constexpr Duration kReleaseResend = 1s;
+/// What a worker takes in of a launch, at the least, while the machine is busy: received, checked
+/// and decoded.
+constexpr std::uint64_t kLaunchBytesPerSecond = 16 << 20;
 /// Stages remembered to be at a worker. More only means that some are sent again.
 constexpr std::size_t kMaxStages = 64 * 1024;
+
+Duration time_for(std::uint64_t bytes) {
+  return Duration(static_cast<Duration::rep>(bytes * Duration::period::den / Duration::period::num /
+                                             kLaunchBytesPerSecond));
+}
 
 std::optional<SteadyTime> earlier(std::optional<SteadyTime> a, std::optional<SteadyTime> b) {
   if (!a || !b) return a ? a : b;
@@ -104,7 +112,15 @@ void ClusterDriver::disconnected(WorkerId worker, SteadyTime now) {
 
 void ClusterDriver::exited(WorkerId worker, const ProcessExit& exit, SteadyTime now) {
   membership_.exited(worker, exit, now);
+  std::erase_if(refused_, [&](const auto& entry) { return entry.first == worker; });
   absorb_membership(now);
+}
+
+void ClusterDriver::sent(WorkerId, const wire::LaunchId& launch, std::uint64_t bytes,
+                         SteadyTime now) {
+  const auto found = attempts_.find(launch.attempt);
+  if (found == attempts_.end() || found->second.launch != launch) return;
+  found->second.due = now + options_.settings.launch_grace + time_for(bytes);
 }
 
 void ClusterDriver::unsendable(WorkerId worker, const wire::LaunchId& launch,
@@ -119,7 +135,23 @@ void ClusterDriver::fail(const std::string& reason, SteadyTime now) {
   absorb_membership(now);
 }
 
+/// Time that this process was away itself is not held against tasks either.
+void ClusterDriver::forgive_absence(SteadyTime at) {
+  const Duration gap = membership_.absence(at);
+  if (gap == Duration{}) return;
+  for (auto& [id, attempt] : attempts_) {
+    attempt.progress_at = std::min(at, attempt.progress_at + gap);
+    if (attempt.due) *attempt.due += gap;
+  }
+  for (auto& [id, worker] : workers_) {
+    for (Slot& slot : worker.slots) {
+      if (slot.stray_since) slot.stray_since = std::min(at, *slot.stray_since + gap);
+    }
+  }
+}
+
 void ClusterDriver::tick(SteadyTime at) {
+  forgive_absence(at);
   membership_.tick(at);
   absorb_membership(at);
 }
@@ -186,6 +218,7 @@ void ClusterDriver::on(WorkerId from, const wire::Heartbeat& beat, SteadyTime no
     return;
   }
   worker.last_heartbeat = beat.sequence;
+  forgive_absence(now);
   resend_releases(from, worker, beat.releases, now);
   for (std::uint32_t slot = 0; slot < beat.slots.size(); ++slot) {
     reconcile(from, slot, beat.slots[slot], beat.echo, now);
@@ -198,7 +231,8 @@ void ClusterDriver::on(WorkerId from, wire::Outcome message, SteadyTime now) {
   const auto found = workers_.find(from);
   if (found == workers_.end()) {
     if (!stopping_) {
-      refuse(from, launch.attempt);
+      if (refused_.count({from, launch.attempt}) == 0) refuse(from, launch.attempt);
+      if (membership_.find(from) != nullptr) refused_.emplace(from, launch.attempt);
       membership_.dismiss(from, now);
     }
     return;
@@ -207,7 +241,7 @@ void ClusterDriver::on(WorkerId from, wire::Outcome message, SteadyTime now) {
   if (launch.slot >= worker.slots.size()) return;
   Slot& slot = worker.slots[launch.slot];
   if (slot.given_up.erase(launch.sequence) != 0) {
-    slot.stray_since.reset();
+    stray_ended(slot, now);
     refuse(from, launch.attempt);
     send(from, wire::Settled{launch});
   } else if (slot.attempt == launch.attempt && slot.sequence == launch.sequence) {
@@ -257,7 +291,9 @@ void ClusterDriver::reconcile(WorkerId id, std::uint32_t slot_index, const wire:
     }
     return;
   }
-  slot.stray_since.reset();
+  if (slot.stray_since) stray_ended(slot, now);
+  // It goes on from launch to launch: what it has not told of earlier ones it never will.
+  slot.given_up.erase(slot.given_up.begin(), slot.given_up.lower_bound(status.sequence));
 
   if (is_current) {
     if (status.running) check_progress(id, slot, status, now);
@@ -269,12 +305,20 @@ void ClusterDriver::reconcile(WorkerId id, std::uint32_t slot_index, const wire:
   }
   if (!slot.attempt || status.running || status.sequence > slot.sequence) return;
   const Attempt& attempt = attempts_.at(*slot.attempt);
-  if (echo < attempt.launched_at + options_.settings.launch_grace) return;
+  if (!attempt.due || echo < *attempt.due) return;
   slot.given_up.insert(slot.sequence);
   worker.stages.erase(attempt.task->program->hash);
   settle(*slot.attempt, id,
          WorkerLost{id, false,
                     fmt::format("the task sent to worker {} did not arrive", to_string(id))});
+}
+
+/// What was sent to the slot meanwhile could not be taken before.
+void ClusterDriver::stray_ended(Slot& slot, SteadyTime now) {
+  slot.stray_since.reset();
+  if (!slot.attempt) return;
+  std::optional<SteadyTime>& due = attempts_.at(*slot.attempt).due;
+  if (due) due = std::max(*due, now + options_.settings.launch_grace);
 }
 
 void ClusterDriver::check_progress(WorkerId id, Slot& slot, const wire::SlotStatus& status,
@@ -337,7 +381,9 @@ void ClusterDriver::absorb_membership(SteadyTime now) {
 
 void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
   if (!lost.was_member) {
-    actions_.push_back(Warn{fmt::format("worker {} {}", to_string(lost.worker), lost.reason)});
+    actions_.push_back(
+        Warn{fmt::format("worker {} {}{}", to_string(lost.worker), lost.reason,
+                         workers_.empty() ? "; there is no worker now, so tasks wait" : "")});
     return;
   }
   const auto node = workers_.extract(lost.worker);
@@ -394,12 +440,11 @@ void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
   attempt.launched = true;
   attempt.worker = on;
   attempt.launch = {index, ++slot.sequence, attempt.task->attempt};
-  attempt.progress_at = now;
   send_launch(attempt, worker.stages.count(attempt.task->program->hash) == 0, now);
 }
 
 void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime now) {
-  attempt.launched_at = now;
+  attempt.due.reset();
   send(attempt.worker, wire::Launch{attempt.launch, with_program, attempt.task,
                                     peers_of(*attempt.task, attempt.worker),
                                     take_release(workers_.at(attempt.worker), now)});

@@ -9,6 +9,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -28,7 +29,7 @@ namespace weir {
 ///
 ///     launch() -> queued --placed, Launch sent--> launched --Outcome--------------> settled
 ///                   |                                |  worker lost: WorkerLost
-///                   | cancel(): nothing              |  not known to its worker after a grace:
+///                   | cancel(): nothing              |  not known to its worker in due time:
 ///                   v                                |  given up, WorkerLost without blame
 ///                settled                             +  cannot be sent: Failed
 ///
@@ -96,6 +97,8 @@ class ClusterDriver {
   void received(WorkerId from, wire::ToDriver message, SteadyTime now);
   void disconnected(WorkerId worker, SteadyTime now);
   void exited(WorkerId worker, const ProcessExit& exit, SteadyTime now);
+  /// A `Launch` went out as a frame of that size. From now on it has time to arrive.
+  void sent(WorkerId worker, const wire::LaunchId& launch, std::uint64_t bytes, SteadyTime now);
   /// A `Launch` could not be made into a frame.
   void unsendable(WorkerId worker, const wire::LaunchId& launch, const std::string& why);
   /// The driver's process can do no more: every job fails.
@@ -121,7 +124,7 @@ class ClusterDriver {
     std::uint64_t sequence = 0;             ///< of the last launch
     std::optional<AttemptId> attempt;       ///< launched there and not settled
     std::set<std::uint64_t> given_up;       ///< launches whose outcomes will be refused
-    std::optional<SteadyTime> stray_since;  ///< it runs something that was given up
+    std::optional<SteadyTime> stray_since;  ///< it runs a launch that was given up
     std::uint64_t unsettled_seen = 0;  ///< launch of which a heartbeat said that it is unsettled
   };
   struct PendingRelease {
@@ -144,9 +147,9 @@ class ClusterDriver {
     bool launched = false;
     WorkerId worker;  // the following once launched
     wire::LaunchId launch;
-    SteadyTime launched_at{};
+    std::optional<SteadyTime> due;  ///< when its worker must know of it; not before it is sent
     SteadyTime progress_at{};
-    std::uint64_t records = 0;
+    std::optional<std::uint64_t> records;  ///< once it was seen to run
   };
 
   void on(WorkerId from, const wire::Open&, SteadyTime) { (void)from; }
@@ -158,6 +161,8 @@ class ClusterDriver {
   void absorb_membership(SteadyTime now);
   void on_lost(const Membership::Lost& lost, SteadyTime now);
   void refuse(WorkerId from, AttemptId attempt);
+  void forgive_absence(SteadyTime at);
+  void stray_ended(Slot& slot, SteadyTime now);
   void reconcile(WorkerId id, std::uint32_t slot, const wire::SlotStatus& status, SteadyTime echo,
                  SteadyTime now);
   void check_progress(WorkerId id, Slot& slot, const wire::SlotStatus& status, SteadyTime now);
@@ -182,6 +187,7 @@ class ClusterDriver {
   std::optional<SteadyTime> locality_deadline_;      ///< when a waiting task takes what it can get
   std::deque<Action> actions_;
   std::uint64_t refused_results_ = 0;
+  std::set<std::pair<WorkerId, AttemptId>> refused_;  ///< of lost workers whose processes live
   std::optional<AttemptId> hung_;  ///< to be blamed while its worker is being declared lost
   std::string failure_;
   bool stopping_ = false;

@@ -24,7 +24,6 @@ namespace {
 constexpr int kMessagesPerRound = 64;
 /// How much longer the others may take to register than the first.
 constexpr Duration kStartSpread = 1s;
-constexpr Duration kTick = 100ms;
 constexpr std::uint64_t kRefusedFramesLogged = 10;
 
 int make_eventfd() {
@@ -279,7 +278,10 @@ void DriverLoop::send(const ClusterDriver::Send& what) {
     log_error(fmt::format("worker {} cannot be told something: {}", to_string(what.worker), why));
     return;
   }
-  switch (send_to_peer(router_, peer, to_message(std::move(frame)))) {
+  const std::size_t size = frame.size();
+  const SendResult result = send_to_peer(router_, peer, to_message(std::move(frame)));
+  if (launch != nullptr) driver_.sent(what.worker, launch->launch, size, now());
+  switch (result) {
     case SendResult::kSent: return;
     case SendResult::kFull:  // it reads nothing; heartbeats will find out what it lacks
       return;
@@ -294,8 +296,9 @@ void DriverLoop::on_refused_frame(const std::string& peer, const std::string& wh
 }
 
 void DriverLoop::listen_to_heartbeats() {
+  const auto tick = round_up(Membership::tick_period(options_.cluster.settings));
   while (true) {
-    await_message(heartbeats_, round_up(kTick));
+    await_message(heartbeats_, tick);
     auto beats = std::make_shared<std::vector<Beat>>();
     const SteadyTime at = now();
     while (const auto message = receive_from_peer(heartbeats_)) hear(*message, at, *beats);

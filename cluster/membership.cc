@@ -43,6 +43,7 @@ bool Membership::registered(WorkerId worker, std::uint32_t slots, std::string en
   member->alive_since = now;
   enter(*member, State::kAlive, std::nullopt);
   places_[worker.slot].failed_starts = 0;
+  ever_registered_ = true;
   return true;
 }
 
@@ -97,12 +98,20 @@ void Membership::hung(WorkerId worker, const std::string& reason, SteadyTime now
   kill(*member, SIGKILL, now);
 }
 
+Duration Membership::tick_period(const ClusterSettings& settings) {
+  return std::min<Duration>(100ms, settings.heartbeat_timeout / 8);
+}
+
+Duration Membership::absence(SteadyTime at) {
+  const Duration gap = last_awake_ ? at - *last_awake_ : Duration{};
+  last_awake_ = at;
+  if (gap <= std::max(settings_.heartbeat_timeout / 4, 3 * tick_period(settings_))) return {};
+  for (auto& [id, member] : members_) member.last_heard = std::min(at, member.last_heard + gap);
+  return gap;
+}
+
 void Membership::tick(SteadyTime at) {
-  const Duration gap = last_tick_ ? at - *last_tick_ : Duration{};
-  last_tick_ = at;
-  const bool we_were_away = gap > settings_.heartbeat_timeout / 4;
   for (auto& [id, member] : members_) {
-    if (we_were_away) member.last_heard = std::min(at, member.last_heard + gap);
     if (member.state != State::kAlive || stopping_) continue;
     const Duration silence = at - member.last_heard;
     if (silence < settings_.heartbeat_timeout) continue;
@@ -253,11 +262,9 @@ void Membership::kill(Member& member, int signal, SteadyTime now) {
 }
 
 void Membership::fail_if_hopeless() {
-  const bool hopeless =
-      std::ranges::all_of(
-          places_,
-          [&](const Place& place) { return place.failed_starts >= settings_.start_attempts; }) &&
-      std::ranges::none_of(members_, [&](const auto& entry) { return is_member(entry.first); });
+  if (ever_registered_) return;
+  const bool hopeless = std::ranges::all_of(
+      places_, [&](const Place& place) { return place.failed_starts >= settings_.start_attempts; });
   if (!hopeless) return;
   fail(fmt::format(
       "no worker can be started: {}, the {}th time in a row; what it printed is on standard error",

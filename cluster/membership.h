@@ -29,9 +29,11 @@ namespace weir {
 /// The end of the process forgets a worker in any state, by way of kLost. As soon as a worker is
 /// lost its place gets the next incarnation: at once after a long life, after a growing back-off
 /// when lives are short. The process of a silent worker is not killed at once: it may be frozen,
-/// and is told to end when it comes back. A place whose workers end before they register
-/// `start_attempts` times in a row counts as failed, though it goes on trying; when every place has
-/// failed and nobody is alive, the cluster has.
+/// and is told to end when it comes back.
+///
+/// When the first workers of every place end `start_attempts` times in a row before they register,
+/// the cluster has failed. Once a worker has registered, this program can run as one: then it goes
+/// on trying for ever, since what is in the way (no memory, no processes) may pass.
 class Membership {
  public:
   enum class State { kStarting, kAlive, kSuspect, kLost };
@@ -86,10 +88,14 @@ class Membership {
   void disconnected(WorkerId worker, SteadyTime now);
   void exited(WorkerId worker, const ProcessExit& exit, SteadyTime now);
   void hung(WorkerId worker, const std::string& reason, SteadyTime now);
-  /// Judges silence as of `at`, when all that had arrived by then has been handled. If ticks were
-  /// themselves missing (this process was frozen or starved), that time is not held against
-  /// workers.
+  /// How long this process was itself away (frozen, starved) before `at`, mostly 0; that time is
+  /// not held against workers. It is told from calls that were missing: call it before anything
+  /// that was heard at `at` is judged, and before each `tick`.
+  Duration absence(SteadyTime at);
+  /// Judges silence as of `at`, when all that had arrived by then has been handled.
   void tick(SteadyTime at);
+  /// How often `tick` must be called.
+  static Duration tick_period(const ClusterSettings& settings);
   void on_timer(SteadyTime now);
   /// Ends all processes; nothing is started or declared lost any more.
   void stop(SteadyTime now);
@@ -135,8 +141,9 @@ class Membership {
   std::map<WorkerId, Member> members_;
   std::vector<Event> events_;
   std::size_t next_event_ = 0;
-  std::optional<SteadyTime> last_tick_;
+  std::optional<SteadyTime> last_awake_;
   std::string last_trouble_;
+  bool ever_registered_ = false;
   bool failed_ = false;
   bool stopping_ = false;
 };

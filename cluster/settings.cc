@@ -18,10 +18,11 @@ namespace {
 
 const ConfigKey<Duration> kHeartbeatInterval(
     "cluster.heartbeat-interval", 200ms, "time between two heartbeats of a worker (10ms to 1min)");
-// A worker that froze right after a heartbeat is found out this much later. A little below 2 s, so
-// that it is less than 2 s with the time it takes to notice.
+// A worker that froze right after a heartbeat is found out this much later. So far below 2 s that
+// it is less than 2 s with the time it takes to notice, on a busy machine too; and several
+// heartbeats, so that one that is late costs nothing.
 const ConfigKey<Duration> kHeartbeatTimeout(
-    "cluster.heartbeat-timeout", 1800ms,
+    "cluster.heartbeat-timeout", 1500ms,
     "a worker not heard of for this long is lost (at least 2 heartbeat intervals, to 1h)");
 const ConfigKey<Duration> kDriverTimeout(
     "cluster.driver-timeout", 1min,
@@ -31,7 +32,8 @@ const ConfigKey<Duration> kTaskHangTimeout("cluster.task-hang-timeout", 5min,
                                            "hung and its worker killed (10ms to 24h)");
 const ConfigKey<Duration> kLaunchGrace("cluster.launch-grace", 1s,
                                        "a task that its worker does not know of this long after it "
-                                       "was sent is sent anew (10ms to 1min)");
+                                       "was sent, and 1s more for each 16 MiB of it, is sent anew "
+                                       "(10ms to 1min)");
 const ConfigKey<Duration> kLocalityWait("cluster.locality-wait", 20ms,
                                         "how long a task waits for a busy worker that has its data "
                                         "while another is idle (0us to 1min)");
@@ -39,8 +41,8 @@ const ConfigKey<Duration> kWorkerStartTimeout(
     "cluster.worker-start-timeout", 15s,
     "a started worker process must have registered after this time (10ms to 1h)");
 const ConfigKey<std::int64_t> kStartAttempts("cluster.start-attempts", 4,
-                                             "workers of one place that never register, in a row, "
-                                             "until the place counts as failed (1 to 1000)");
+                                             "workers of a place that end before any has ever "
+                                             "registered, until it counts as failed (1 to 1000)");
 const ConfigKey<Duration> kRestartBackoff("cluster.restart-backoff", 50ms,
                                           "wait before the second replacement of a worker that "
                                           "dies young; doubles each time (1ms to 1h)");

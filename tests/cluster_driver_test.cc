@@ -111,6 +111,13 @@ class Cluster {
     driver_.tick(now);
     collect();
   }
+  /// Time passes, and the driver is awake.
+  void wait(Duration time) {
+    for (const SteadyTime end = now + time; now < end;) {
+      pass(100ms);
+      tick();
+    }
+  }
   /// Time passes while every alive worker sends idle heartbeats.
   void live(Duration time) {
     for (const SteadyTime end = now + time; now < end;) {
@@ -163,6 +170,8 @@ class Cluster {
   ClusterDriver& driver() { return driver_; }
 
   SteadyTime now{1000s};
+  bool sends = true;              ///< what is to be sent is, at once
+  std::uint64_t frame_bytes = 0;  ///< how large it is
   std::vector<ClusterDriver::Action> actions;
   std::map<AttemptId, std::pair<WorkerId, wire::LaunchId>> launched;
 
@@ -171,7 +180,10 @@ class Cluster {
     while (auto action = driver_.next_action()) {
       const auto* send = std::get_if<ClusterDriver::Send>(&*action);
       const auto* launch = send != nullptr ? std::get_if<wire::Launch>(&send->message) : nullptr;
-      if (launch != nullptr) launched[launch->launch.attempt] = {send->worker, launch->launch};
+      if (launch != nullptr) {
+        launched[launch->launch.attempt] = {send->worker, launch->launch};
+        if (sends) driver_.sent(send->worker, launch->launch, frame_bytes, now);
+      }
       actions.push_back(std::move(*action));
     }
     driver_.check_invariants();
@@ -238,6 +250,25 @@ TEST(ClusterMembership, SilenceIsALossAfterTheTimeoutAndNotBefore) {
   const auto lost = cluster.take<ClusterDriver::TellLost>();
   ASSERT_EQ(lost.size(), 1U);
   EXPECT_NE(lost[0].reason.find("not heard of for 2s"), std::string::npos) << lost[0].reason;
+}
+
+TEST(ClusterMembership, SilenceIsFoundOutWhateverTheTimeoutIs) {
+  for (const Duration timeout : {20ms, 100ms, 200ms, 400ms, 1000ms, 60'000ms}) {
+    ClusterSettings with = settings();
+    with.heartbeat_timeout = timeout;
+    const Duration period = Membership::tick_period(with);
+    Cluster cluster(1, 1, with);
+    cluster.up();
+    const SteadyTime start = cluster.now;
+    cluster.tick();
+    while (cluster.take<ClusterDriver::TellLost>().empty()) {
+      ASSERT_LE(cluster.now - start, 2 * timeout) << to_string(timeout);
+      cluster.now += period;
+      cluster.tick();
+    }
+    EXPECT_GE(cluster.now - start, timeout);
+    EXPECT_LE(cluster.now - start, timeout + period) << to_string(timeout);
+  }
 }
 
 TEST(ClusterMembership, ALateHeartbeatThatArrivedInTimeCounts) {
@@ -398,6 +429,24 @@ TEST(ClusterMembership, ADriverThatCannotGoOnFailsEveryJobAndCanBeStopped) {
   EXPECT_TRUE(cluster.take<ClusterDriver::StartProcess>().empty());
   cluster.driver().stop(cluster.now);
   EXPECT_TRUE(cluster.driver().stopped());
+}
+
+TEST(ClusterMembership, GoesOnTryingForEverOnceAWorkerWasThere) {
+  Cluster cluster(1);
+  cluster.up().exited({0, 1}, kKilled);
+  for (std::uint32_t i = 2; i <= 100; ++i) {  // no memory, no processes, for minutes
+    cluster.pass(5s);
+    cluster.exited({0, i}, {ProcessExit::Kind::kNotStarted, EAGAIN});
+  }
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellFailure>().empty());
+  const auto warnings = cluster.take<ClusterDriver::Warn>();
+  ASSERT_EQ(warnings.size(), 99U);
+  EXPECT_NE(warnings[0].message.find("could not be started"), std::string::npos);
+  EXPECT_NE(warnings[0].message.find("tasks wait"), std::string::npos) << warnings[0].message;
+  cluster.launch(1, 0);
+  cluster.pass(5s);
+  cluster.register_worker({0, 101});
+  EXPECT_TRUE(cluster.is_launched(1)) << "and resumes";
 }
 
 TEST(ClusterMembership, OneBadPlaceIsNoFailureWhileAnotherWorks) {
@@ -691,6 +740,19 @@ TEST(ClusterOutcomes, OfAFrozenWorkerAreLostWithoutBlameAndRefusedWhenItContinue
       << "and killed if it does not do as it is told";
 }
 
+TEST(ClusterOutcomes, OfALostWorkerAreRefusedOnceHoweverOftenTheyCome) {
+  Cluster cluster(1);
+  cluster.up().launch(1, 0);
+  for (int i = 0; i < 20; ++i) {
+    cluster.pass(100ms);
+    cluster.tick();
+  }
+  cluster.answer(1);
+  cluster.answer(1);
+  EXPECT_EQ(cluster.take<ClusterDriver::TellRefused>().size(), 1U);
+  EXPECT_EQ(cluster.driver().refused_results(), 1U);
+}
+
 TEST(ClusterOutcomes, AHeartbeatOfALostWorkerIsAnsweredWithShutdown) {
   Cluster cluster(1);
   cluster.up();
@@ -768,6 +830,33 @@ TEST(ClusterReconcile, AnAttemptItsWorkerNeverGotIsGivenUpAfterTheGrace) {
   EXPECT_NE(lost.message.find("did not arrive"), std::string::npos);
 }
 
+TEST(ClusterReconcile, ALargeLaunchHasTheTimeItTakes) {
+  Cluster cluster(1);
+  cluster.up();
+  cluster.frame_bytes = 320 << 20;  // 20 s at 16 MiB/s
+  cluster.launch(1, 0);
+  cluster.pass(20'900ms);
+  cluster.beat({0, 1}, {{}});
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
+  cluster.pass(100ms);
+  cluster.beat({0, 1}, {{}});
+  EXPECT_FALSE(std::get<WorkerLost>(cluster.outcome_of(1)).blame);
+}
+
+TEST(ClusterReconcile, ALaunchThatIsStillBeingWrittenIsNotMissed) {
+  Cluster cluster(1);
+  cluster.up();
+  cluster.sends = false;
+  cluster.launch(1, 0);
+  cluster.live(1min);
+  cluster.beat({0, 1}, {{}});
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
+  cluster.driver().sent({0, 1}, cluster.launched[1].second, 0, cluster.now);
+  cluster.live(1s);
+  cluster.beat({0, 1}, {{}});
+  EXPECT_TRUE(std::holds_alternative<WorkerLost>(cluster.outcome_of(1)));
+}
+
 TEST(ClusterReconcile, AHeartbeatFromBeforeTheLaunchProvesNothing) {
   Cluster cluster(1);
   cluster.up();
@@ -820,6 +909,36 @@ TEST(ClusterReconcile, AnAttemptBehindAStrayOneIsNotGivenUp) {
   EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
 }
 
+TEST(ClusterReconcile, AnAttemptBehindAStrayOneHasItsTimeFromThatOnesEnd) {
+  Cluster cluster(1);
+  cluster.up().launch(1, 0);
+  cluster.pass(1s);
+  cluster.beat({0, 1}, {{}});
+  cluster.launch(2, 0);
+  cluster.pass(2s);
+  cluster.beat({0, 1}, {cluster.running(1)});
+  cluster.actions.clear();
+  const wire::SlotStatus ended{1, 1, false, true, 0};
+  cluster.beat({0, 1}, {ended});
+  cluster.wait(900ms);
+  cluster.beat({0, 1}, {ended});
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
+  cluster.wait(100ms);
+  cluster.beat({0, 1}, {ended});
+  EXPECT_TRUE(std::holds_alternative<WorkerLost>(cluster.outcome_of(2)));
+}
+
+TEST(ClusterReconcile, WhatWasGivenUpIsForgottenWhenTheSlotHasGoneOn) {
+  Cluster cluster(1);
+  cluster.up().launch(1, 0);
+  cluster.pass(1s);
+  cluster.beat({0, 1}, {{}});
+  cluster.launch(2, 0);
+  cluster.beat({0, 1}, {cluster.running(2)});
+  cluster.answer(1);  // never was there
+  EXPECT_EQ(cluster.driver().refused_results(), 0U);
+}
+
 TEST(ClusterReconcile, AStaleHeartbeatAboutASettledAttemptDoesNotBlockItsSlot) {
   Cluster cluster(1);
   cluster.up().launch(1, 0);
@@ -869,9 +988,8 @@ TEST(ClusterReconcile, ATaskWithoutProgressIsHungAndItsWorkerIsKilled) {
   cluster.up().launch(1, 0);
   cluster.launch(2, 1);
   for (std::uint64_t i = 0; i < 302; ++i) {
-    cluster.pass(1s);
     cluster.beat({0, 1}, {cluster.running(1, 10), cluster.running(2, i)});
-    cluster.tick();
+    cluster.wait(1s);
   }
   const auto killed = cluster.take<ClusterDriver::KillProcess>();
   ASSERT_FALSE(killed.empty());
@@ -885,13 +1003,38 @@ TEST(ClusterReconcile, ATaskWithoutProgressIsHungAndItsWorkerIsKilled) {
   }
 }
 
+TEST(ClusterReconcile, TimeThatTheDriverWasAwayIsNotHeldAgainstTasks) {
+  Cluster cluster(1, 2);
+  cluster.up().launch(1, 0);
+  cluster.beat({0, 1}, {cluster.running(1, 10), {}});
+  cluster.tick();
+  cluster.launch(2, 1);
+  cluster.now += 10min;  // frozen
+  cluster.beat({0, 1}, {cluster.running(1, 10), {}});
+  cluster.tick();
+  EXPECT_TRUE(cluster.take<ClusterDriver::KillProcess>().empty());
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
+  cluster.wait(1s);
+  cluster.beat({0, 1}, {cluster.running(1, 10), {}});
+  EXPECT_TRUE(std::holds_alternative<WorkerLost>(cluster.outcome_of(2))) << "it never arrived";
+}
+
+TEST(ClusterReconcile, ALaunchedTaskIsNotHungBeforeItRuns) {
+  Cluster cluster(1);
+  cluster.up();
+  cluster.sends = false;  // for longer than a task may hang
+  cluster.launch(1, 0);
+  cluster.live(6min);
+  cluster.beat({0, 1}, {cluster.running(1)});
+  EXPECT_TRUE(cluster.take<ClusterDriver::KillProcess>().empty());
+}
+
 TEST(ClusterReconcile, ProgressKeepsATaskAlive) {
   Cluster cluster(1);
   cluster.up().launch(1, 0);
   for (std::uint64_t i = 0; i < 1000; ++i) {
-    cluster.pass(1s);
+    cluster.wait(1s);
     cluster.beat({0, 1}, {cluster.running(1, i / 200)});
-    cluster.tick();
   }
   EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
 }

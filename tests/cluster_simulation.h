@@ -266,7 +266,11 @@ class Simulation {
     if (auto* sent = std::get_if<ClusterDriver::Send>(&action)) {
       const WorkerId to = sent->worker;
       note("to {} {}", to_string(to), wire::name_of(sent->message));
-      travel(to_frame(sent->message, key_), [this, to](const std::string& frame) {
+      std::string made = to_frame(sent->message, key_);
+      if (const auto* launch = std::get_if<wire::Launch>(&sent->message)) {
+        driver_.sent(to, launch->launch, made.size(), now_);
+      }
+      travel(std::move(made), [this, to](const std::string& frame) {
         const auto opened = open_frame(frame, key_);
         if (const auto* good = std::get_if<OpenedFrame>(&opened)) {
           deliver(to, wire::from_frame<wire::ToWorker>(*good));
