@@ -196,8 +196,13 @@ class WorkerProcess {
     fetcher_.add_peers(task.peers);
     TaskExecutor::Progress& progress = *progress_[task.launch.slot];
     TaskOutcome outcome = sendable(executor_.run(*task.task, progress));
+    // Another slot's stage may have taken the place of this one's since it was found to be there.
+    const StageProgram& program = *task.task->program;
+    const bool stage_missing = std::holds_alternative<Failed>(outcome) && program.bytes.empty() &&
+                               !executor_.knows_stage(program.hash);
     perform(socket, feed([&](WorkerState& state) {
-              return state.finished(task.launch.slot, std::move(outcome), now());
+              return stage_missing ? state.stage_missing(task.launch.slot)
+                                   : state.finished(task.launch.slot, std::move(outcome), now());
             }));
   }
 

@@ -12,8 +12,10 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr Duration kTimer = 100ms;
-/// Outcomes are settled by the next launch or within two heartbeats; later than that one got lost.
+/// Outcomes are settled by the next launch or within two heartbeats; later than that one got lost,
+/// or the driver has no time. They may be large and pile up on the way, so less and less often.
 constexpr Duration kResend = 1s;
+constexpr Duration kResendMax = 30s;
 constexpr std::size_t kReleasedShuffles = 1024;
 
 }  // namespace
@@ -44,13 +46,23 @@ WorkerState::Actions WorkerState::finished(std::uint32_t slot, TaskOutcome outco
   return actions;
 }
 
+WorkerState::Actions WorkerState::stage_missing(std::uint32_t index) {
+  Slot& slot = slots_[index];
+  const auto task = std::exchange(slot.task, nullptr);
+  Actions actions{Send{wire::UnknownStage{slot.launch, task->program->hash}}};
+  --slot.launch.sequence;  // as if it had never been accepted: it comes again under this number
+  carry_out(slot.release, actions);
+  return actions;
+}
+
 WorkerState::Actions WorkerState::unsendable(const wire::LaunchId& launch, const std::string& why,
                                              SteadyTime now) {
   Slot& slot = slots_[launch.slot];
   if (!slot.outcome || slot.launch != launch) return {};
   slot.outcome->outcome = Failed{"the task's outcome could not be sent to the driver: " + why};
-  slot.sent = now;
-  return {Send{*slot.outcome}};
+  Actions actions;
+  send_outcome(slot, now, actions);
+  return actions;
 }
 
 WorkerState::Actions WorkerState::on_timer(SteadyTime now) {
@@ -68,9 +80,12 @@ WorkerState::Actions WorkerState::on_timer(SteadyTime now) {
         now, actions);
   }
   for (Slot& slot : slots_) {
-    if (!slot.outcome || now - slot.sent < kResend) continue;
-    slot.sent = now;
-    actions.push_back(Send{*slot.outcome});
+    // A driver that answers no heartbeat reads no outcome either.
+    if (!slot.outcome || now - slot.sent < slot.resend_after || driver_time_ <= slot.driver_time) {
+      continue;
+    }
+    slot.resend_after = std::min(2 * slot.resend_after, kResendMax);
+    send_outcome(slot, now, actions);
   }
   end_if_due(now, actions);
   return actions;
@@ -119,6 +134,9 @@ void WorkerState::on(wire::Launch& message, SteadyTime now, Actions& actions) {
   slot.task = message.task;
   slot.release = std::move(message.release);
   slot.outcome.reset();
+  slot.output_released =
+      slot.task->writes_shuffle &&
+      std::ranges::find(released_shuffles_, *slot.task->writes_shuffle) != released_shuffles_.end();
   if (slot.cancelled == launch.sequence) {
     finish(launch.slot, Cancelled{}, now, actions);
   } else {
@@ -177,13 +195,16 @@ void WorkerState::finish(std::uint32_t index, TaskOutcome outcome, SteadyTime no
   Slot& slot = slots_[index];
   const auto task = std::exchange(slot.task, nullptr);
   slot.outcome = wire::Outcome{slot.launch, std::move(outcome)};
-  slot.sent = now;
-  actions.push_back(Send{*slot.outcome});
-  // Its shuffle may have been released while it ran; then nobody else would free what it wrote.
-  if (task->writes_shuffle && std::ranges::count(released_shuffles_, *task->writes_shuffle) != 0) {
-    actions.push_back(Free{{*task->writes_shuffle}, {}});
-  }
+  slot.resend_after = kResend;
+  send_outcome(slot, now, actions);
+  if (slot.output_released) actions.push_back(Free{{*task->writes_shuffle}, {}});
   carry_out(slot.release, actions);
+}
+
+void WorkerState::send_outcome(Slot& slot, SteadyTime now, Actions& actions) {
+  slot.sent = now;
+  slot.driver_time = driver_time_;
+  actions.push_back(Send{*slot.outcome});
 }
 
 void WorkerState::carry_out(wire::Release& release, Actions& actions) {
@@ -191,6 +212,9 @@ void WorkerState::carry_out(wire::Release& release, Actions& actions) {
   if (release.sequence > releases_) releases_ahead_.insert(release.sequence);
   while (releases_ahead_.erase(releases_ + 1) != 0) ++releases_;
   for (const ShuffleId shuffle : release.shuffles) {
+    for (Slot& slot : slots_) {
+      if (slot.task != nullptr && slot.task->writes_shuffle == shuffle) slot.output_released = true;
+    }
     released_shuffles_.push_back(shuffle);
     if (released_shuffles_.size() > kReleasedShuffles) released_shuffles_.pop_front();
   }

@@ -68,6 +68,8 @@ class WorkerState {
   /// A `Launch` must not be given before the slot's last run has `finished`.
   Actions received(wire::ToWorker message, SteadyTime now);
   Actions finished(std::uint32_t slot, TaskOutcome outcome, SteadyTime now);
+  /// What is to be run needs its stage, which was dropped since the launch was accepted.
+  Actions stage_missing(std::uint32_t slot);
   /// The outcome of a launch cannot be made into a message.
   Actions unsendable(const wire::LaunchId& launch, const std::string& why, SteadyTime now);
   /// Retries, and ends that are due. Every now and then, and at `next_deadline`.
@@ -85,8 +87,11 @@ class WorkerState {
     wire::LaunchId launch;                 ///< the last accepted; sequence 0: none
     std::shared_ptr<const TaskSpec> task;  ///< while it runs
     wire::Release release;                 ///< to carry out after it
+    bool output_released = false;          ///< nobody else will free what it writes
     std::optional<wire::Outcome> outcome;  ///< until it is settled
-    SteadyTime sent{};
+    SteadyTime sent{};                     ///< the outcome, last
+    SteadyTime driver_time{};              ///< known when it was sent
+    Duration resend_after{};
     std::uint64_t cancelled = 0;  ///< sequence that was cancelled before it came
   };
 
@@ -105,6 +110,7 @@ class WorkerState {
   void end(std::string reason, SteadyTime deadline, SteadyTime now, Actions& actions);
   void end_if_due(SteadyTime now, Actions& actions);
   void finish(std::uint32_t slot, TaskOutcome outcome, SteadyTime now, Actions& actions);
+  void send_outcome(Slot& slot, SteadyTime now, Actions& actions);
   void carry_out(wire::Release& release, Actions& actions);
 
   const Options options_;
@@ -118,7 +124,7 @@ class WorkerState {
   std::uint64_t heartbeats_ = 0;
   std::uint64_t releases_ = 0;               ///< 1 to this are carried out
   std::set<std::uint64_t> releases_ahead_;   ///< and these
-  std::deque<ShuffleId> released_shuffles_;  ///< lately
+  std::deque<ShuffleId> released_shuffles_;  ///< lately, for launches that come after the release
   std::string end_reason_;
   SteadyTime end_deadline_{};
   bool ended_ = false;

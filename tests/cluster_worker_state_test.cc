@@ -53,6 +53,7 @@ class Worker {
   void finish(std::uint32_t slot, TaskOutcome outcome = Done{}) {
     collect(state_.finished(slot, std::move(outcome), now));
   }
+  void stage_missing(std::uint32_t slot) { collect(state_.stage_missing(slot)); }
   void unsendable(const wire::LaunchId& launch, const std::string& why) {
     collect(state_.unsendable(launch, why, now));
   }
@@ -199,6 +200,23 @@ TEST(WorkerStages, AnUnknownOneIsAskedForAndTheLaunchRunsWhenItComes) {
   EXPECT_EQ(worker.take<WorkerState::Run>().size(), 1U);
 }
 
+TEST(WorkerStages, OneThatWasDroppedBeforeItsTaskBeganIsAskedForToo) {
+  Worker worker;
+  worker.known = {kStage};
+  worker.registered().launch(0, 4, 7, false, {1, {40}, {}});
+  EXPECT_EQ(worker.take<WorkerState::Run>().size(), 1U);
+  worker.stage_missing(0);
+  EXPECT_EQ(worker.sent<wire::UnknownStage>().at(0).launch, (wire::LaunchId{0, 4, 7}));
+  EXPECT_TRUE(worker.sent<wire::Outcome>().empty());
+  EXPECT_EQ(worker.take<WorkerState::Free>().size(), 1U);
+  EXPECT_FALSE(worker.beat().slots[0].running);
+  EXPECT_EQ(worker.beat().slots[0].sequence, 3U) << "it is not accepted yet";
+  worker.launch(0, 4, 7, true);
+  EXPECT_EQ(worker.take<WorkerState::Run>().size(), 1U);
+  worker.finish(0);
+  EXPECT_EQ(worker.sent<wire::Outcome>().at(0).launch, (wire::LaunchId{0, 4, 7}));
+}
+
 TEST(WorkerStages, AKnownOneNeedsNoBytes) {
   Worker worker;
   worker.known = {kStage};
@@ -244,11 +262,39 @@ TEST(WorkerOutcome, IsRepeatedUntilItIsSettled) {
   worker.sent<wire::Outcome>();
   worker.pass(900ms);
   EXPECT_TRUE(worker.sent<wire::Outcome>().empty());
+  worker.hear(wire::HeartbeatReply{SteadyTime(501s)});
   worker.pass(100ms);
   EXPECT_EQ(worker.sent<wire::Outcome>().size(), 1U);
   worker.hear(wire::Settled{{0, 1, 7}});
   worker.pass(10s);
   EXPECT_TRUE(worker.sent<wire::Outcome>().empty());
+}
+
+TEST(WorkerOutcome, IsRepeatedLessAndLessOften) {
+  Worker worker;
+  worker.registered().launch(0, 1, 7);
+  worker.finish(0);
+  worker.sent<wire::Outcome>();
+  const SteadyTime finished = worker.now;
+  std::vector<Duration> repeated;
+  while (worker.now < finished + 130s) {  // the driver lives, but is busy with something else
+    worker.hear(wire::HeartbeatReply{worker.now});
+    worker.pass(100ms);
+    if (!worker.sent<wire::Outcome>().empty()) repeated.push_back(worker.now - finished);
+  }
+  EXPECT_EQ(repeated, (std::vector<Duration>{1s, 3s, 7s, 15s, 31s, 61s, 91s, 121s}));
+}
+
+TEST(WorkerOutcome, IsNotRepeatedToADriverThatIsStopped) {
+  Worker worker;
+  worker.registered().launch(0, 1, 7);
+  worker.finish(0);
+  worker.sent<wire::Outcome>();
+  for (int i = 0; i < 500; ++i) worker.pass(100ms);
+  EXPECT_TRUE(worker.sent<wire::Outcome>().empty());
+  worker.hear(wire::HeartbeatReply{SteadyTime(550s)});  // it continues
+  worker.pass(100ms);
+  EXPECT_EQ(worker.sent<wire::Outcome>().size(), 1U);
 }
 
 TEST(WorkerOutcome, IsSettledByTheNextLaunch) {
@@ -352,6 +398,27 @@ TEST(WorkerReleases, WhatATaskWroteForAShuffleThatWasReleasedWhileItRan) {
   worker.registered().launch(0, 1, 7, true, {}, ShuffleId{40});
   worker.hear(wire::Release{1, {40}, {}});
   worker.take<WorkerState::Free>();
+  worker.finish(0);
+  EXPECT_EQ(worker.take<WorkerState::Free>().at(0).shuffles, (std::vector<ShuffleId>{40}));
+}
+
+TEST(WorkerReleases, WhatATaskWroteHoweverManyReleasesItOutlives) {
+  Worker worker;
+  worker.registered().launch(0, 1, 7, true, {}, ShuffleId{40});
+  for (std::uint64_t i = 1; i <= 5000; ++i) worker.hear(wire::Release{i, {39 + i}, {}});
+  worker.take<WorkerState::Free>();
+  worker.finish(0);
+  EXPECT_EQ(worker.take<WorkerState::Free>().at(0).shuffles, (std::vector<ShuffleId>{40}));
+}
+
+TEST(WorkerReleases, WhatATaskWroteThatCameAfterTheRelease) {
+  Worker worker;
+  worker.registered().hear(wire::Release{1, {40}, {}});
+  worker.launch(0, 1, 7, true, {}, ShuffleId{40});
+  worker.launch(1, 1, 8, true, {}, ShuffleId{41});
+  worker.take<WorkerState::Free>();
+  worker.finish(1);
+  EXPECT_TRUE(worker.take<WorkerState::Free>().empty());
   worker.finish(0);
   EXPECT_EQ(worker.take<WorkerState::Free>().at(0).shuffles, (std::vector<ShuffleId>{40}));
 }
