@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -20,13 +21,24 @@
 #include "weir/cluster/quiet_thread.h"
 #include "weir/cluster/worker_boot.h"
 #include "weir/core/error.h"
+#include "weir/core/log.h"
+#include "weir/core/time.h"
 
 extern char** environ;
 
 namespace weir {
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr unsigned kCloseRangeCloexec = 4;  // CLOSE_RANGE_CLOEXEC of linux/close_range.h
+/// A process in the middle of an operation of the kernel's (a dead network disk) survives SIGKILL.
+constexpr Duration kEndTimeout = 2s;
+
+/// Marks every descriptor from `first` up to be closed by exec.
+bool close_at_exec(unsigned first) {
+  return syscall(SYS_close_range, first, ~0U, kCloseRangeCloexec) == 0;
+}
 
 int open_pidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
 
@@ -75,10 +87,10 @@ struct Image {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != image.parent) _exit(126);  // it died before that
   setpgid(0, 0);
-  syscall(SYS_close_range, 3U, ~0U, kCloseRangeCloexec);
+  if (!close_at_exec(3)) _exit(126);
   fcntl(image.lifeline, F_SETFD, 0);
-  const int null = open("/dev/null", O_RDONLY);
-  if (null >= 0) dup2(null, STDIN_FILENO);
+  dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+  fcntl(STDIN_FILENO, F_SETFD, 0);  // where the driver has none, it is the opened one itself
   dup2(STDERR_FILENO, STDOUT_FILENO);
   signal(SIGINT, SIG_IGN);
   signal(SIGTTOU, SIG_IGN);  // its process group is not the terminal's, and it may still print
@@ -122,12 +134,15 @@ ProcessExit wait_for(int pidfd) {
 WorkerProcesses::WorkerProcesses(OnExit on_exit)
     : on_exit_(std::move(on_exit)), arguments_(own_arguments()), environment_(own_environment()) {
   const int pidfd = open_pidfd(getpid());
-  if (pidfd < 0) {
+  const bool works = pidfd >= 0 && close_at_exec(~0U);  // the latter marks nothing
+  const int error = errno;
+  if (pidfd >= 0) close(pidfd);
+  if (!works) {
     throw Error(ErrorCode::kUnreachable,
-                fmt::format("worker processes need pidfd_open (Linux 5.4 or later): {}",
-                            std::strerror(errno)));
+                fmt::format("worker processes need pidfd_open and close_range with "
+                            "CLOSE_RANGE_CLOEXEC (Linux 5.11 or later): {}",
+                            std::strerror(error)));
   }
-  close(pidfd);
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0)
     throw Error(ErrorCode::kUnreachable, "eventfd: " + std::string(std::strerror(errno)));
@@ -177,9 +192,21 @@ void WorkerProcesses::run() {
       if (polled[i + 1].revents != 0) reap(workers[i]);
     }
   }
+  end_all();
+}
+
+void WorkerProcesses::end_all() {
+  for (const auto& [worker, process] : processes_) signal_pidfd(process.pidfd, SIGKILL);
+  const SteadyTime deadline = Clock::system().steady_now() + kEndTimeout;
   for (const auto& [worker, process] : processes_) {
-    signal_pidfd(process.pidfd, SIGKILL);
-    wait_for(process.pidfd);
+    const Duration left = std::max(deadline - Clock::system().steady_now(), Duration{});
+    pollfd ended{process.pidfd, POLLIN, 0};
+    if (poll(&ended, 1, static_cast<int>(left / 1ms)) > 0) {
+      wait_for(process.pidfd);
+    } else {
+      log_warning(fmt::format("worker {} (process {}) survives SIGKILL and is left behind",
+                              to_string(worker), process.pid));
+    }
     close_all(process);
   }
 }

@@ -20,7 +20,7 @@ namespace weir {
 /// a process group of its own (Ctrl-C in a terminal is the driver's business, which drains) and
 /// inherits no other descriptor than a pipe: what it must know stands in it, and its end-of-file
 /// says that the driver is gone. The kernel kills workers when the driver's thread that started
-/// them ends, which makes it twice certain that none outlives its driver.
+/// them ends, which makes it twice certain that none outlives its driver. Needs Linux 5.11.
 ///
 /// Threads: start and kill may be called from any; one thread of its own forks, waits for all
 /// processes (pidfds, so that no signal ever goes to somebody else's process) and calls `on_exit`.
@@ -30,7 +30,7 @@ class WorkerProcesses {
 
   /// Throws Error if the system cannot do it.
   explicit WorkerProcesses(OnExit on_exit);
-  /// Kills and reaps what still runs.
+  /// Kills and reaps what still runs; gives up on what does not end within seconds of SIGKILL.
   ~WorkerProcesses();
   WorkerProcesses(const WorkerProcesses&) = delete;
   WorkerProcesses& operator=(const WorkerProcesses&) = delete;
@@ -58,6 +58,7 @@ class WorkerProcesses {
   bool run_commands();
   void spawn(const Command& command);
   void reap(WorkerId worker);
+  void end_all();
   void close_all(const Process& process);
 
   const OnExit on_exit_;

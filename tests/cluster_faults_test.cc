@@ -1,6 +1,7 @@
 // Workers that die, freeze, hang and crash: real processes, compared with the fault-free answer.
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -367,6 +368,30 @@ TEST(ClusterFaults, PersistedBlocksOfADeadWorkerAreComputedAgain) {
   EXPECT_EQ(sorted(kept.collect()), before);
 }
 
+/// What the calling process's descriptors are, but for those of its own doing (sockets, events).
+std::vector<std::string> open_files() {
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    const std::string file = std::filesystem::read_symlink(entry.path(), gone);
+    if (std::stoi(entry.path().filename()) > 2 && file.starts_with("/") &&
+        !file.starts_with("/proc")) {
+      files.push_back(file);
+    }
+  }
+  return files;
+}
+
+TEST(ClusterFaults, WorkersInheritNoFileOfTheirDriver) {
+  const TempFolder folder;
+  std::FILE* secret = std::fopen(folder.file("secret").c_str(), "w");
+  Context context(cluster("local-cluster[1,1]"));
+  const auto files =
+      context.parallelize({0}, 1).flat_map([](int) { return open_files(); }).collect();
+  std::fclose(secret);
+  EXPECT_EQ(files, std::vector<std::string>());
+}
+
 TEST(ClusterFaults, StopLeavesNoProcess) {
   std::vector<pid_t> pids;
   {
@@ -376,11 +401,16 @@ TEST(ClusterFaults, StopLeavesNoProcess) {
   for (const pid_t pid : pids) EXPECT_FALSE(is_alive(pid));
 }
 
-TEST(ClusterFaults, WorkersNeverOutliveAKilledDriver) {
+class KilledDriver : public testing::TestWithParam<const char*> {};
+
+// Two things see to it, and each must do alone: the kernel's signal to the worker, which workers
+// may switch off here, and the end of the pipe, which another process may keep open.
+TEST_P(KilledDriver, TakesItsWorkersAlong) {
   const TempFolder folder;
   const pid_t driver = fork();
   if (driver == 0) {
     setenv("WEIR_TEST_DRIVER", folder.file("pids").c_str(), 1);
+    setenv("WEIR_TEST_WITHOUT", GetParam(), 1);
     execl("/proc/self/exe", "driver", static_cast<char*>(nullptr));
     _exit(127);
   }
@@ -395,6 +425,17 @@ TEST(ClusterFaults, WorkersNeverOutliveAKilledDriver) {
     EXPECT_TRUE(eventually([&] { return !is_alive(worker); })) << worker;
   }
 }
+
+/// What stands in a pipe now.
+std::string read_waiting(int pipe) {
+  std::string bytes(64 * 1024, '\0');
+  const ssize_t size = read(pipe, bytes.data(), bytes.size());
+  bytes.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+  return bytes;
+}
+
+INSTANTIATE_TEST_SUITE_P(ClusterFaults, KilledDriver,
+                         testing::Values("nothing", "death-signal", "lifeline"));
 
 TEST(ClusterFaults, WorkersThatCannotStartAreAnErrorThatSaysWhy) {
   setenv("WEIR_TEST_BROKEN_WORKER", "1", 1);
@@ -419,7 +460,19 @@ TEST(ClusterFaults, BadMasterIsRefusedWithTheForm) {
   }
 }
 
-/// The program that WorkersNeverOutliveAKilledDriver kills.
+/// In a worker: takes away one of the things that end it with its driver.
+void weaken_worker(std::string_view without) {
+  if (without == "death-signal") prctl(PR_SET_PDEATHSIG, 0);
+  if (without == "lifeline") {  // an open pipe with nobody at its other end instead
+    int pipe[2];
+    const int lifeline = std::stoi(std::getenv("WEIR_WORKER_ROLE"));
+    const std::string boot = read_waiting(lifeline);
+    if (::pipe(pipe) != 0 || write(pipe[1], boot.data(), boot.size()) < 0) _exit(78);
+    dup2(pipe[0], lifeline);
+  }
+}
+
+/// The program that KilledDriver kills.
 int serve_as_driver(const char* pid_file) {
   Context context(cluster("local-cluster[2,1]"));
   std::string pids;
@@ -443,6 +496,7 @@ int main(int argc, char** argv) {
     struct sigaction action {};
     action.sa_handler = [](int) {};
     sigaction(SIGUSR1, &action, nullptr);
+    if (const char* without = std::getenv("WEIR_TEST_WITHOUT")) weir::test::weaken_worker(without);
   }
   weir::internal::serve_if_worker();
   if (const char* pid_file = std::getenv("WEIR_TEST_DRIVER")) {
