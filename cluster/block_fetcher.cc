@@ -33,6 +33,7 @@ class Fetch {
         shuffle_(shuffle),
         reduce_partition_(reduce_partition),
         wanted_(segments.size()) {
+    std::erase_if(sockets_, [&](const auto& socket) { return fetcher_.is_lost(socket.first); });
     for (std::size_t i = 0; i < segments.size(); ++i) {
       wanted_[i].segment = segments[i];
       by_partition_[segments[i]->map_partition] = i;
@@ -120,11 +121,8 @@ class Fetch {
 
   zmq::socket_t* socket_of(WorkerId worker) {
     const auto endpoint = fetcher_.endpoint(worker);
+    if (!endpoint) return nullptr;
     const auto found = sockets_.find(worker);
-    if (!endpoint) {
-      if (found != sockets_.end()) sockets_.erase(found);
-      return nullptr;
-    }
     if (found != sockets_.end()) return &found->second;
     const SocketLimits limits{kHighWaterMark,
                               static_cast<std::int64_t>(fetcher_.frame_bytes_ + (64U << 10))};
@@ -239,7 +237,8 @@ class Fetch {
 
   void fail_one(WorkerId worker, std::uint32_t map_partition, const std::string& why) {
     if (failure_ && failure_->worker == worker) {
-      failure_->map_partitions.push_back(map_partition);
+      auto& named = failure_->map_partitions;  // each range of a piece is answered
+      if (std::ranges::find(named, map_partition) == named.end()) named.push_back(map_partition);
     } else if (!failure_) {
       failure_ =
           FetchFailed{shuffle_,
@@ -281,13 +280,18 @@ std::optional<FetchFailed> BlockFetcher::fetch(
 void BlockFetcher::add_peers(const std::vector<wire::Peer>& peers) {
   if (peers.empty()) return;
   const std::scoped_lock lock(mutex_);
-  for (const wire::Peer& peer : peers) endpoints_[peer.worker] = peer.endpoint;
+  for (const wire::Peer& peer : peers) {
+    Place& place = places_[peer.worker.slot];
+    if (peer.worker.incarnation > place.incarnation) {
+      place = {peer.worker.incarnation, peer.endpoint};
+    }
+  }
 }
 
 void BlockFetcher::forget(WorkerId worker) {
   const std::scoped_lock lock(mutex_);
-  endpoints_.erase(worker);
-  lost_.insert(worker);
+  Place& place = places_[worker.slot];
+  if (worker.incarnation >= place.incarnation) place = {worker.incarnation, {}};
 }
 
 void BlockFetcher::close() {
@@ -304,14 +308,21 @@ BlockFetcher::Sockets& BlockFetcher::sockets() {
 
 std::optional<std::string> BlockFetcher::endpoint(WorkerId worker) const {
   const std::scoped_lock lock(mutex_);
-  const auto found = endpoints_.find(worker);
-  if (found == endpoints_.end() || lost_.count(worker) != 0) return std::nullopt;
-  return found->second;
+  const auto found = places_.find(worker.slot);
+  if (found == places_.end() || found->second.incarnation != worker.incarnation ||
+      found->second.endpoint.empty()) {
+    return std::nullopt;
+  }
+  return found->second.endpoint;
 }
 
 bool BlockFetcher::is_lost(WorkerId worker) const {
   const std::scoped_lock lock(mutex_);
-  return lost_.count(worker) != 0;
+  const auto found = places_.find(worker.slot);
+  if (found == places_.end()) return false;
+  const Place& place = found->second;
+  return place.incarnation > worker.incarnation ||
+         (place.incarnation == worker.incarnation && place.endpoint.empty());
 }
 
 }  // namespace weir::internal

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,13 +23,15 @@ namespace weir::internal {
 ///     segments, in order    consumed | received | asked for ...... | not asked for yet
 ///                                    |<---- fetch_window_bytes --->|   = the credit
 ///
-/// What is asked for goes out as ranges of at most `frame_bytes`, several segments and workers at a
-/// time. A segment is handed on when it is complete and its hash is right. A worker that sends
-/// nothing of what was asked is asked once more, and fails the fetch after `fetch_timeout`, or at
-/// once when the driver says that it is lost.
+/// What is next to be consumed is asked for however large it is (in up to 128 ranges at a time):
+/// the credit bounds what is fetched ahead of it. What is asked for goes out as ranges of at most
+/// `frame_bytes`, several segments and workers at a time. A segment is handed on when it is
+/// complete and its hash is right. A worker that sends nothing of what was asked is asked once
+/// more, and fails the fetch after `fetch_timeout`, or at once when the driver says that it is
+/// lost.
 ///
 /// Threads: `fetch` from any number; each thread has its own DEALER to each worker, kept from fetch
-/// to fetch. `add_peers` and `forget` from any.
+/// to fetch until the worker is lost. `add_peers` and `forget` from any.
 class BlockFetcher final : public SegmentFetcher {
  public:
   BlockFetcher(zmq::context_t& context, FrameKey key, const ClusterSettings& settings);
@@ -41,7 +42,8 @@ class BlockFetcher final : public SegmentFetcher {
                                    const std::function<void(const Segment&, Bytes)>& consume,
                                    const std::atomic<bool>& cancelled) override;
 
-  /// Where workers are to be found.
+  /// Where workers are to be found. What is told of lost workers is ignored: word of a loss may
+  /// overtake it. A worker's next incarnation says that it is lost.
   void add_peers(const std::vector<wire::Peer>& peers);
   /// The worker is lost; it never comes back.
   void forget(WorkerId worker);
@@ -51,6 +53,11 @@ class BlockFetcher final : public SegmentFetcher {
  private:
   friend class Fetch;
   using Sockets = std::map<WorkerId, zmq::socket_t>;
+  /// The last known of the workers that follow one another in a place of the cluster.
+  struct Place {
+    std::uint32_t incarnation = 0;
+    std::string endpoint;  ///< empty: it is lost
+  };
 
   /// The calling thread's sockets.
   Sockets& sockets();
@@ -66,8 +73,7 @@ class BlockFetcher final : public SegmentFetcher {
   std::atomic<std::uint64_t> last_fetch_{0};
 
   mutable std::mutex mutex_;
-  std::map<WorkerId, std::string> endpoints_;                    // guarded by mutex_
-  std::set<WorkerId> lost_;                                      // guarded by mutex_
+  std::map<std::uint32_t, Place> places_;                        // guarded by mutex_
   std::map<std::thread::id, std::unique_ptr<Sockets>> sockets_;  // the map is guarded by mutex_
 };
 

@@ -55,6 +55,7 @@ void set_common(zmq::socket_t& socket, SocketLimits limits) {
                                            ? limits.max_message_bytes
                                            : static_cast<std::int64_t>(max_frame_bytes()));
   socket.set(zmq::sockopt::reconnect_ivl, 20);
+  socket.set(zmq::sockopt::reconnect_ivl_max, 2000);  // doubling
 }
 
 }  // namespace

@@ -63,9 +63,10 @@ const ConfigKey<std::int64_t> kInlineBytes(
 const ConfigKey<std::int64_t> kFrameBytes(
     "cluster.frame-bytes", 256 * 1024,
     "size of the frames in which map outputs are fetched, bytes (4096 to 16777216)");
-const ConfigKey<std::int64_t> kFetchWindowBytes("cluster.fetch-window-bytes", 8 * 1024 * 1024,
-                                                "credit of a reducer: bytes asked for and not yet "
-                                                "consumed (at least one frame, to 1073741824)");
+const ConfigKey<std::int64_t> kFetchWindowBytes(
+    "cluster.fetch-window-bytes", 8 * 1024 * 1024,
+    "credit of a reducer: bytes asked for ahead of what it "
+    "consumes next (at least one frame, to 1073741824)");
 const ConfigKey<Duration> kFetchTimeout(
     "cluster.fetch-timeout", 10s,
     "a fetch fails when a worker sends nothing of what was asked for this long (10ms to 1h)");

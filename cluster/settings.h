@@ -8,7 +8,7 @@
 namespace weir {
 
 /// The cluster's settings, checked and in their own types. Driver and workers make theirs from the
-/// same `Config`: the driver's travels to each worker when it registers. An immutable value.
+/// same `Config`: the driver's are handed to each worker through its boot pipe. An immutable value.
 struct ClusterSettings {
   /// Throws Error(kInvalidArgument) that names a setting outside its range.
   static ClusterSettings from(const Config& config);

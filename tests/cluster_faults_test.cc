@@ -318,6 +318,51 @@ TEST(ClusterFaults, LostMapOutputsAloneAreMadeAgain) {
   EXPECT_EQ(expected[0], 2);
 }
 
+std::size_t open_descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+TEST(ClusterFaults, ASurvivorKeepsNoSocketsToTheDead) {
+  Context context(cluster("local-cluster[2,1]")
+                      .set("cluster.inline-bytes", "0")
+                      .set("cluster.restart-backoff-max", "1ms"));
+  const auto record = std::make_shared<EventRecord>();
+  context.add_listener(record);
+  // Every reducer gets some of many keys and fetches from every worker: the processes that reduce,
+  // and their descriptors.
+  const auto shuffle = [&] {
+    const auto result = context.parallelize({0, 1}, 2)
+                            .flat_map([](int x) {
+                              std::vector<std::pair<int, int>> pairs;
+                              for (int key = 0; key < 32; ++key) pairs.emplace_back(key, x);
+                              return pairs;
+                            })
+                            .group_by_key(2)
+                            .map([](const std::pair<int, std::vector<int>>&) {
+                              return std::pair(getpid(), open_descriptors());
+                            })
+                            .collect();
+    return std::map<pid_t, std::size_t>(result.begin(), result.end());
+  };
+  const auto processes = [&] {
+    return context.parallelize({0, 1}, 2).map([](int) { return getpid(); }).collect();
+  };
+  const pid_t survivor = processes()[0];
+  const std::size_t before = shuffle()[survivor];
+  for (std::size_t i = 1; i <= 20; ++i) {
+    const pid_t victim = processes()[1];
+    ASSERT_NE(victim, survivor);
+    ASSERT_EQ(kill(victim, SIGKILL), 0);
+    ASSERT_TRUE(eventually([&] { return record->added().size() == i; }));
+    (void)shuffle();
+  }
+  EXPECT_TRUE(eventually([&] {
+    const auto now = shuffle();
+    return now.contains(survivor) && now.at(survivor) <= before + 5;
+  }));
+}
+
 TEST(ClusterFaults, LargeMapOutputsCrossWorkersUnharmed) {
   Context context(cluster("local-cluster[2,1]"));
   const auto sizes =
@@ -403,8 +448,7 @@ TEST(ClusterFaults, StopLeavesNoProcess) {
 
 class KilledDriver : public testing::TestWithParam<const char*> {};
 
-// Two things see to it, and each must do alone: the kernel's signal to the worker, which workers
-// may switch off here, and the end of the pipe, which another process may keep open.
+// The kernel's signal to the worker and the end of its pipe see to it; each must do alone.
 TEST_P(KilledDriver, TakesItsWorkersAlong) {
   const TempFolder folder;
   const pid_t driver = fork();
