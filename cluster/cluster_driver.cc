@@ -20,13 +20,12 @@ constexpr Duration kReleaseDelay = 50ms;
 constexpr Duration kReleaseResend = 1s;
 /// What a worker takes in of a launch, at the least, while the machine is busy: received, checked
 /// and decoded.
-constexpr std::uint64_t kLaunchBytesPerSecond = 16 << 20;
+constexpr Duration::rep kLaunchBytesPerSecond = 16 << 20;
 /// Stages remembered to be at a worker. More only means that some are sent again.
 constexpr std::size_t kMaxStages = 64 * 1024;
 
-Duration time_for(std::uint64_t bytes) {
-  return Duration(static_cast<Duration::rep>(bytes * Duration::period::den / Duration::period::num /
-                                             kLaunchBytesPerSecond));
+Duration arrival_time(std::uint64_t bytes) {
+  return Duration(1s) * static_cast<Duration::rep>(bytes) / kLaunchBytesPerSecond;
 }
 
 std::optional<SteadyTime> earlier(std::optional<SteadyTime> a, std::optional<SteadyTime> b) {
@@ -120,7 +119,7 @@ void ClusterDriver::sent(WorkerId, const wire::LaunchId& launch, std::uint64_t b
                          SteadyTime now) {
   const auto found = attempts_.find(launch.attempt);
   if (found == attempts_.end() || found->second.launch != launch) return;
-  found->second.due = now + options_.settings.launch_grace + time_for(bytes);
+  found->second.due = now + options_.settings.launch_grace + arrival_time(bytes);
 }
 
 void ClusterDriver::unsendable(WorkerId worker, const wire::LaunchId& launch,
@@ -381,14 +380,13 @@ void ClusterDriver::absorb_membership(SteadyTime now) {
 
 void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
   if (!lost.was_member) {
-    actions_.push_back(
-        Warn{fmt::format("worker {} {}{}", to_string(lost.worker), lost.reason,
-                         workers_.empty() ? "; there is no worker now, so tasks wait" : "")});
+    actions_.push_back(Warn{fmt::format("worker {} {}", to_string(lost.worker), lost.reason)});
     return;
   }
   const auto node = workers_.extract(lost.worker);
   if (node.empty()) return;
   actions_.push_back(TellLost{lost.worker, lost.reason});
+  if (workers_.empty()) actions_.push_back(Warn{"0 workers are left; tasks wait for the next"});
   for (const auto& [id, worker] : workers_) send(id, wire::PeerLost{lost.worker});
   for (const Slot& slot : node.mapped().slots) {
     if (!slot.attempt) continue;
