@@ -1,8 +1,8 @@
 #include "weir/cluster/quiet_thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 
+#include <csignal>
 #include <utility>
 
 namespace weir {

@@ -437,6 +437,24 @@ TEST(ClusterFaults, WorkersInheritNoFileOfTheirDriver) {
   EXPECT_EQ(files, std::vector<std::string>());
 }
 
+TEST(ClusterFaults, TheSocketOfADeadWorkerIsRemovedAndAllAreAtTheEnd) {
+  const TempFolder folder;
+  const char* before = std::getenv("TMPDIR");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("TMPDIR", folder.file("").c_str(), 1);
+  {
+    Context context(cluster("local-cluster[1,1]"));
+    const auto pids = context.parallelize({0}, 1).map([](int) { return getpid(); }).collect();
+    const std::string run = std::filesystem::directory_iterator(folder.file(""))->path();
+    EXPECT_TRUE(std::filesystem::exists(run + "/0.1"));
+    kill(pids[0], SIGKILL);
+    EXPECT_TRUE(eventually([&] { return std::filesystem::exists(run + "/0.2"); }));
+    EXPECT_FALSE(std::filesystem::exists(run + "/0.1"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.file("")));
+  before == nullptr ? unsetenv("TMPDIR") : setenv("TMPDIR", kept.c_str(), 1);
+}
+
 TEST(ClusterFaults, StopLeavesNoProcess) {
   std::vector<pid_t> pids;
   {
