@@ -324,14 +324,14 @@ void ClusterDriver::check_progress(WorkerId id, Slot& slot, const wire::SlotStat
                                    SteadyTime now) {
   Attempt& attempt = attempts_.at(*slot.attempt);
   if (attempt.cancelled) send(id, wire::Cancel{attempt.launch});
-  if (status.records != attempt.records) {
-    attempt.records = status.records;
+  if (status.steps != attempt.steps) {
+    attempt.steps = status.steps;
     attempt.progress_at = now;
   }
   if (now - attempt.progress_at <= options_.settings.task_hang_timeout) return;
   hung_ = slot.attempt;
   membership_.hung(id,
-                   fmt::format("ran a task that read no record for {}; killed",
+                   fmt::format("ran a task that made no progress for {}; killed",
                                to_string(options_.settings.task_hang_timeout)),
                    now);
   absorb_membership(now);

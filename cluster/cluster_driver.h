@@ -149,7 +149,7 @@ class ClusterDriver {
     wire::LaunchId launch;
     std::optional<SteadyTime> due;  ///< when its worker must know of it; not before it is sent
     SteadyTime progress_at{};
-    std::optional<std::uint64_t> records;  ///< once it was seen to run
+    std::optional<std::uint64_t> steps;  ///< once it was seen to run
   };
 
   void on(WorkerId from, const wire::Open&, SteadyTime) { (void)from; }

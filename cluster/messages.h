@@ -67,12 +67,12 @@ struct SlotStatus {
   std::uint64_t sequence = 0;  ///< of the last launch it accepted; 0: none yet
   AttemptId attempt = 0;       ///< of that launch
   bool running = false;
-  bool unsettled = false;     ///< it has ended, and nobody has said that the outcome arrived
-  std::uint64_t records = 0;  ///< progress of the running attempt
+  bool unsettled = false;   ///< it has ended, and nobody has said that the outcome arrived
+  std::uint64_t steps = 0;  ///< progress of the running attempt
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & sequence & attempt & running & unsettled & records;
+    ar & sequence & attempt & running & unsettled & steps;
   }
 };
 

@@ -27,9 +27,10 @@ const ConfigKey<Duration> kHeartbeatTimeout(
 const ConfigKey<Duration> kDriverTimeout(
     "cluster.driver-timeout", 1min,
     "a worker that does not hear of its driver for this long ends itself (1s to 24h)");
-const ConfigKey<Duration> kTaskHangTimeout("cluster.task-hang-timeout", 5min,
-                                           "a task that reads no record for this long is taken for "
-                                           "hung and its worker killed (10ms to 24h)");
+const ConfigKey<Duration> kTaskHangTimeout(
+    "cluster.task-hang-timeout", 5min,
+    "a task that makes no progress for this long is taken for "
+    "hung and its worker killed (10ms to 24h)");
 const ConfigKey<Duration> kLaunchGrace("cluster.launch-grace", 1s,
                                        "a task that its worker does not know of this long after it "
                                        "was sent, and 1s more for each 16 MiB of it, is sent anew "
@@ -74,51 +75,29 @@ const ConfigKey<std::int64_t> kStageCacheBytes(
     "cluster.stage-cache-bytes", 16 * 1024 * 1024,
     "serialized size of the stages that a worker keeps loaded, bytes (0 to 1073741824)");
 
-Duration in_range(const Config& config, const ConfigKey<Duration>& key, Duration least,
-                  Duration most) {
-  const Duration value = config.get(key);
-  if (value < least || value > most) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("setting {} is {}; it must be {} to {}", key.name(), to_string(value),
-                            to_string(least), to_string(most)));
-  }
-  return value;
-}
-
-std::uint64_t in_range(const Config& config, const ConfigKey<std::int64_t>& key, std::int64_t least,
-                       std::int64_t most) {
-  const std::int64_t value = config.get(key);
-  if (value < least || value > most) {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("setting {} is {}; it must be {} to {}",
-                                                         key.name(), value, least, most));
-  }
-  return static_cast<std::uint64_t>(value);
-}
-
 }  // namespace
 
 ClusterSettings ClusterSettings::from(const Config& config) {
   ClusterSettings s;
-  s.heartbeat_interval = in_range(config, kHeartbeatInterval, 10ms, 1min);
-  s.heartbeat_timeout =
-      in_range(config, kHeartbeatTimeout, 2 * s.heartbeat_interval, 1h) * kTimeoutScale;
-  s.driver_timeout = in_range(config, kDriverTimeout, 1s, 24h) * kTimeoutScale;
-  s.task_hang_timeout = in_range(config, kTaskHangTimeout, 10ms, 24h) * kTimeoutScale;
-  s.launch_grace = in_range(config, kLaunchGrace, 10ms, 1min) * kTimeoutScale;
-  s.locality_wait = in_range(config, kLocalityWait, 0us, 1min);
-  s.worker_start_timeout = in_range(config, kWorkerStartTimeout, 10ms, 1h) * kTimeoutScale;
-  s.start_attempts = static_cast<std::uint32_t>(in_range(config, kStartAttempts, 1, 1000));
-  s.restart_backoff = in_range(config, kRestartBackoff, 1ms, 1h);
-  s.restart_backoff_max = in_range(config, kRestartBackoffMax, 1ms, 1h);
-  s.restart_reset = in_range(config, kRestartReset, 1ms, 1h);
-  s.stop_grace = in_range(config, kStopGrace, 1ms, 1h) * kTimeoutScale;
-  s.lost_worker_linger = in_range(config, kLostWorkerLinger, 0us, 24h);
-  s.inline_bytes = in_range(config, kInlineBytes, 0, 1 << 20);
-  s.frame_bytes = in_range(config, kFrameBytes, 4096, 16 << 20);
+  s.heartbeat_interval = config.get(kHeartbeatInterval, 10ms, 1min);
+  s.heartbeat_timeout = config.get(kHeartbeatTimeout, 2 * s.heartbeat_interval, 1h) * kTimeoutScale;
+  s.driver_timeout = config.get(kDriverTimeout, 1s, 24h) * kTimeoutScale;
+  s.task_hang_timeout = config.get(kTaskHangTimeout, 10ms, 24h) * kTimeoutScale;
+  s.launch_grace = config.get(kLaunchGrace, 10ms, 1min) * kTimeoutScale;
+  s.locality_wait = config.get(kLocalityWait, 0us, 1min);
+  s.worker_start_timeout = config.get(kWorkerStartTimeout, 10ms, 1h) * kTimeoutScale;
+  s.start_attempts = static_cast<std::uint32_t>(config.get(kStartAttempts, 1, 1000));
+  s.restart_backoff = config.get(kRestartBackoff, 1ms, 1h);
+  s.restart_backoff_max = config.get(kRestartBackoffMax, 1ms, 1h);
+  s.restart_reset = config.get(kRestartReset, 1ms, 1h);
+  s.stop_grace = config.get(kStopGrace, 1ms, 1h) * kTimeoutScale;
+  s.lost_worker_linger = config.get(kLostWorkerLinger, 0us, 24h);
+  s.inline_bytes = config.get(kInlineBytes, 0, 1 << 20);
+  s.frame_bytes = config.get(kFrameBytes, 4096, 16 << 20);
   s.fetch_window_bytes =
-      in_range(config, kFetchWindowBytes, static_cast<std::int64_t>(s.frame_bytes), 1 << 30);
-  s.fetch_timeout = in_range(config, kFetchTimeout, 10ms, 1h) * kTimeoutScale;
-  s.stage_cache_bytes = in_range(config, kStageCacheBytes, 0, 1 << 30);
+      config.get(kFetchWindowBytes, static_cast<std::int64_t>(s.frame_bytes), 1 << 30);
+  s.fetch_timeout = config.get(kFetchTimeout, 10ms, 1h) * kTimeoutScale;
+  s.stage_cache_bytes = config.get(kStageCacheBytes, 0, 1 << 30);
   return s;
 }
 

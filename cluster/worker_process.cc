@@ -195,14 +195,11 @@ class WorkerProcess {
   void run(zmq::socket_t& socket, const WorkerState::Run& task) {
     fetcher_.add_peers(task.peers);
     TaskExecutor::Progress& progress = *progress_[task.launch.slot];
-    TaskOutcome outcome = sendable(executor_.run(*task.task, progress));
-    // Another slot's stage may have taken the place of this one's since it was found to be there.
-    const StageProgram& program = *task.task->program;
-    const bool stage_missing = std::holds_alternative<Failed>(outcome) && program.bytes.empty() &&
-                               !executor_.knows_stage(program.hash);
+    auto outcome = executor_.run(*task.task, progress);
     perform(socket, feed([&](WorkerState& state) {
-              return stage_missing ? state.stage_missing(task.launch.slot)
-                                   : state.finished(task.launch.slot, std::move(outcome), now());
+              // Another slot's stage may have taken the place of this one's meanwhile.
+              if (!outcome) return state.stage_missing(task.launch.slot);
+              return state.finished(task.launch.slot, sendable(*std::move(outcome)), now());
             }));
   }
 
@@ -239,6 +236,7 @@ class WorkerProcess {
       if (!message) continue;
       perform(socket, feed([&](WorkerState& state) {
                 auto& progress = *progress_[slot];
+                progress.steps.store(0, std::memory_order_relaxed);
                 progress.records.store(0, std::memory_order_relaxed);
                 progress.cancelled.store(false, std::memory_order_relaxed);
                 return state.received(std::move(*message), now());
@@ -248,7 +246,7 @@ class WorkerProcess {
 
   void send_heartbeats() {
     auto socket = connect(ChannelName::Kind::kHeartbeat);
-    std::vector<std::uint64_t> records(boot_.slots);
+    std::vector<std::uint64_t> steps(boot_.slots);
     for (SteadyTime next = now();; next += boot_.settings.heartbeat_interval) {
       for (SteadyTime at = now(); at < next; at = now()) {
         auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(next - at));
@@ -260,9 +258,9 @@ class WorkerProcess {
       const std::uint64_t rss = rss_bytes();
       std::unique_lock lock(mutex_);
       for (std::uint32_t i = 0; i < boot_.slots; ++i) {
-        records[i] = progress_[i]->records.load(std::memory_order_relaxed);
+        steps[i] = progress_[i]->steps.load(std::memory_order_relaxed);
       }
-      const auto beat = state_.heartbeat(records, rss);
+      const auto beat = state_.heartbeat(steps, rss);
       lock.unlock();
       if (beat) send(socket, *beat);
     }

@@ -91,7 +91,7 @@ WorkerState::Actions WorkerState::on_timer(SteadyTime now) {
   return actions;
 }
 
-std::optional<wire::Heartbeat> WorkerState::heartbeat(std::span<const std::uint64_t> records,
+std::optional<wire::Heartbeat> WorkerState::heartbeat(std::span<const std::uint64_t> steps,
                                                       std::uint64_t rss_bytes) {
   if (state_ == State::kRegistering) return std::nullopt;
   wire::Heartbeat beat{
@@ -100,7 +100,7 @@ std::optional<wire::Heartbeat> WorkerState::heartbeat(std::span<const std::uint6
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
     beat.slots.push_back({slot.launch.sequence, slot.launch.attempt, slot.task != nullptr,
-                          slot.outcome.has_value(), slot.task != nullptr ? records[i] : 0});
+                          slot.outcome.has_value(), slot.task != nullptr ? steps[i] : 0});
   }
   return beat;
 }

@@ -75,8 +75,8 @@ class WorkerState {
   /// Retries, and ends that are due. Every now and then, and at `next_deadline`.
   Actions on_timer(SteadyTime now);
   SteadyTime next_deadline() const { return next_timer_; }
-  /// `records[i]` is the progress of slot i. Empty unless registered.
-  std::optional<wire::Heartbeat> heartbeat(std::span<const std::uint64_t> records,
+  /// `steps[i]` is the progress of slot i. Empty unless registered.
+  std::optional<wire::Heartbeat> heartbeat(std::span<const std::uint64_t> steps,
                                            std::uint64_t rss_bytes);
 
   State state() const { return state_; }

@@ -106,7 +106,7 @@ class LocalRunner final : public TaskRunner {
       TaskExecutor::Progress progress;
       running_[task.attempt] = &progress;
       lock.unlock();
-      auto outcome = std::make_shared<TaskOutcome>(executor_.run(task, progress));
+      auto outcome = std::make_shared<TaskOutcome>(executor_.run(task, progress).value());
       lock.lock();
       running_.erase(task.attempt);
       if (stopping_) return;

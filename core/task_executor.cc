@@ -30,6 +30,7 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
       return known->second.stage;
     }
   }
+  if (program.bytes.empty()) return nullptr;
   if (hash_bytes(program.bytes.view()) != program.hash) {
     throw Error(ErrorCode::kCorrupt, "a stage's bytes do not match its hash");
   }
@@ -53,12 +54,13 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
   return loaded;
 }
 
-TaskOutcome TaskExecutor::run(const TaskSpec& task, Progress& progress) {
+std::optional<TaskOutcome> TaskExecutor::run(const TaskSpec& task, Progress& progress) {
   const SteadyTime start = Clock::system().steady_now();
   internal::TaskRun run(task, options_, blocks_, fetcher_, progress);
   TaskOutcome outcome;
   try {
     const auto loaded = stage(*task.program);
+    if (loaded == nullptr) return std::nullopt;
     Done done = loaded->run(run, task.partition);
     done.stored = run.take_stored();
     done.metrics = run.metrics();

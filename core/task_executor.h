@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "weir/core/block_store.h"
@@ -57,13 +58,14 @@ class TaskExecutor {
     std::atomic<bool> cancelled{false};     ///< written by whoever wants the result no longer
   };
 
-  /// Runs one attempt to its end. `task.program->bytes` may be empty if the stage is known. User
-  /// exceptions become `Failed`. Never throws.
-  TaskOutcome run(const TaskSpec& task, Progress& progress);
+  /// Runs one attempt to its end. User exceptions become `Failed`. Nothing if
+  /// `task.program->bytes` is empty and the stage is not loaded (any more). Never throws.
+  std::optional<TaskOutcome> run(const TaskSpec& task, Progress& progress);
 
   BlockStore& blocks() { return blocks_; }
 
  private:
+  /// Null if it is not loaded and there are no bytes to load it from.
   std::shared_ptr<const LoadedStage> stage(const StageProgram& program);
 
   const Options options_;

@@ -998,7 +998,7 @@ TEST(ClusterReconcile, ATaskWithoutProgressIsHungAndItsWorkerIsKilled) {
   ASSERT_EQ(told.size(), 2U);
   for (const auto& one : told) {
     EXPECT_EQ(std::get<WorkerLost>(one.outcome).blame, one.attempt == 1) << "only it is to blame";
-    EXPECT_NE(std::get<WorkerLost>(one.outcome).message.find("read no record for 300s"),
+    EXPECT_NE(std::get<WorkerLost>(one.outcome).message.find("made no progress for 300s"),
               std::string::npos);
   }
 }

@@ -241,7 +241,7 @@ TEST(Messages, HeartbeatCarriesEverySlot) {
   EXPECT_EQ(got.echo, SteadyTime(5s));
   ASSERT_EQ(got.slots.size(), 2U);
   EXPECT_TRUE(got.slots[0].running);
-  EXPECT_EQ(got.slots[0].records, 10U);
+  EXPECT_EQ(got.slots[0].steps, 10U);
   EXPECT_TRUE(got.slots[1].unsettled);
 }
 

@@ -345,10 +345,10 @@ TEST(WorkerHeartbeat, StatesWhatEverySlotDoes) {
   EXPECT_TRUE(beat.slots[0].running);
   EXPECT_EQ(beat.slots[0].sequence, 3U);
   EXPECT_EQ(beat.slots[0].attempt, 7U);
-  EXPECT_EQ(beat.slots[0].records, 123U);
+  EXPECT_EQ(beat.slots[0].steps, 123U);
   EXPECT_FALSE(beat.slots[1].running);
   EXPECT_TRUE(beat.slots[1].unsettled);
-  EXPECT_EQ(beat.slots[1].records, 0U);
+  EXPECT_EQ(beat.slots[1].steps, 0U);
   EXPECT_EQ(worker.beat().sequence, 2U);
 }
 

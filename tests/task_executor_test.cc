@@ -39,12 +39,24 @@ TEST(TaskExecutor, ASignalThatUserCodeSwallowsStillEndsTheAttempt) {
   TaskSpec task = task_of(all, 0);
   TaskExecutor executor({}, nullptr);
   TaskExecutor::Progress progress;
-  EXPECT_TRUE(std::holds_alternative<Done>(executor.run(task, progress)));
+  EXPECT_TRUE(std::holds_alternative<Done>(executor.run(task, progress).value()));
   task.inputs.clear();
   task.inputs_withheld = true;
-  EXPECT_TRUE(std::holds_alternative<NeedInputs>(executor.run(task, progress)));
+  EXPECT_TRUE(std::holds_alternative<NeedInputs>(executor.run(task, progress).value()));
   progress.cancelled = true;
-  EXPECT_TRUE(std::holds_alternative<Cancelled>(executor.run(task_of(all, 0), progress)));
+  EXPECT_TRUE(std::holds_alternative<Cancelled>(executor.run(task_of(all, 0), progress).value()));
+}
+
+TEST(TaskExecutor, AStageIsRunByItsNameAsLongAsItIsLoaded) {
+  Context context(Config().set("master", "local[1]"));
+  TaskSpec task = task_of(context.parallelize({1, 2}, 1), 0);
+  TaskSpec named = task;
+  named.program = std::make_shared<const StageProgram>(StageProgram{task.program->hash, {}});
+  TaskExecutor executor({}, nullptr);
+  TaskExecutor::Progress progress;
+  EXPECT_FALSE(executor.run(named, progress).has_value());
+  EXPECT_TRUE(std::holds_alternative<Done>(executor.run(task, progress).value()));
+  EXPECT_TRUE(std::holds_alternative<Done>(executor.run(named, progress).value()));
 }
 
 TEST(Loaders, OnlyRegisteredCodeIsFound) {
