@@ -10,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -110,8 +111,30 @@ void cluster_latency_raw(benchmark::State& state) {
 }
 BENCHMARK(cluster_latency_raw)->Unit(benchmark::kMicrosecond)->UseManualTime()->Iterations(1);
 
+/// Which workers ran tasks.
+class TaskCounts final : public weir::Listener {
+ public:
+  void on_task_ended(const weir::TaskEnded& task) override {
+    ++(task.is_map ? maps_ : reduces_)[task.worker];
+  }
+  /// Both workers had about half of the tasks of both stages.
+  bool both_worked() const { return is_even(maps_) && is_even(reduces_); }
+
+ private:
+  using Counts = std::map<weir::WorkerId, int>;
+  static bool is_even(const Counts& counts) {
+    return counts.size() == 2 && counts.begin()->second < 2 * counts.rbegin()->second &&
+           counts.rbegin()->second < 2 * counts.begin()->second;
+  }
+
+  Counts maps_;
+  Counts reduces_;
+};
+
 /// Two map tasks and two reduce tasks, one of each on each worker, one record each.
 void cluster_latency_weir(benchmark::State& state) {
+  const auto tasks = std::make_shared<TaskCounts>();
+  cluster->add_listener(tasks);
   const auto input = cluster->parallelize(std::vector<std::pair<int, int>>{{1, 1}, {2, 2}}, 2);
   for (auto _ : state) {
     state.SetIterationTime(median_time([&] {
@@ -119,6 +142,9 @@ void cluster_latency_weir(benchmark::State& state) {
       if (sums.size() != 2) state.SkipWithError("wrong result");
     }));
   }
+  cluster->remove_listener(tasks);
+  cluster->engine()->bus().flush();
+  if (!tasks->both_worked()) state.SkipWithError("tasks did not run on both workers");
 }
 BENCHMARK(cluster_latency_weir)->Unit(benchmark::kMicrosecond)->UseManualTime()->Iterations(1);
 

@@ -308,8 +308,8 @@ void ClusterDriver::reconcile(WorkerId id, std::uint32_t slot_index, const wire:
   slot.given_up.insert(slot.sequence);
   worker.stages.erase(attempt.task->program->hash);
   settle(*slot.attempt, id,
-         WorkerLost{id, false,
-                    fmt::format("the task sent to worker {} did not arrive", to_string(id))});
+         AttemptLost{id, false,
+                     fmt::format("the task sent to worker {} did not arrive", to_string(id))});
 }
 
 /// What was sent to the slot meanwhile could not be taken before.
@@ -391,7 +391,7 @@ void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
   for (const Slot& slot : node.mapped().slots) {
     if (!slot.attempt) continue;
     const bool blame = lost.blame || slot.attempt == hung_;
-    settle(*slot.attempt, lost.worker, WorkerLost{lost.worker, blame, lost.reason});
+    settle(*slot.attempt, lost.worker, AttemptLost{lost.worker, blame, lost.reason});
   }
   place_waiting(now);  // what waited for it
 }

@@ -28,9 +28,9 @@ namespace weir {
 /// An attempt is queued, then launched, then settled:
 ///
 ///     launch() -> queued --placed, Launch sent--> launched --Outcome--------------> settled
-///                   |                                |  worker lost: WorkerLost
+///                   |                                |  worker lost: AttemptLost
 ///                   | cancel(): nothing              |  not known to its worker in due time:
-///                   v                                |  given up, WorkerLost without blame
+///                   v                                |  given up, AttemptLost without blame
 ///                settled                             +  cannot be sent: Failed
 ///
 /// Every heartbeat states what each slot of a worker does, and is compared with what the slot

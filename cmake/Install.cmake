@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 
 get_property(libraries GLOBAL PROPERTY WEIR_LIBRARIES)
-install(TARGETS ${libraries} weir_all weir_testing_main EXPORT weirTargets
+install(TARGETS ${libraries} weir_all EXPORT weirTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT weirTargets NAMESPACE weir:: DESTINATION ${package_dir})
 foreach(folder core cluster dstream connectors)

@@ -133,12 +133,10 @@ void DagScheduler::require(JobId id, Job& job, std::size_t at, std::set<std::siz
   if (stage.plan.writes) {  // outputs may have come from other jobs, or been lost
     Shuffle& shuffle = shuffles_[*stage.plan.writes];
     shuffle.plan(stage.plan);  // it may have been released meanwhile
-    stage.done = 0;
     for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
       Task& task = stage.tasks[i];
       if (task.state == Task::State::kRunning) continue;
-      task.state = shuffle.outputs[i] ? Task::State::kDone : Task::State::kWaiting;
-      if (shuffle.outputs[i]) ++stage.done;
+      enter(stage, task, shuffle.outputs[i] ? Task::State::kDone : Task::State::kWaiting);
     }
   }
   std::vector<ShuffleId> missing;
@@ -180,7 +178,7 @@ void DagScheduler::launch(JobId id, Job& job, std::size_t at, std::size_t i, Act
                                         static_cast<std::uint32_t>(waiting),
                                         stage.completed_before});
   }
-  task.state = Task::State::kRunning;
+  enter(stage, task, Task::State::kRunning);
   task.attempt = ++last_attempt_;
   ++task.attempts;
   attempts_[task.attempt] = {id, at, i};
@@ -226,7 +224,7 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   Job& job = jobs_.at(id);
   Stage& stage = job.stages[at];
   Task& task = stage.tasks[i];
-  task.state = Task::State::kWaiting;
+  enter(stage, task, Task::State::kWaiting);
 
   TaskEnded ended{id,
                   static_cast<std::uint32_t>(at),
@@ -256,7 +254,7 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
     } else {
       retry(id, at, i, actions);
     }
-  } else if (const auto* lost = std::get_if<WorkerLost>(&outcome)) {
+  } else if (const auto* lost = std::get_if<AttemptLost>(&outcome)) {
     ended.failure = lost->message;
     actions.emplace_back(std::move(ended));
     const std::uint32_t count = lost->blame ? ++task.failures : ++task.losses;
@@ -314,9 +312,8 @@ void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, WorkerId wor
   }
   Job& job = jobs_.at(id);
   Stage& stage = job.stages[at];
-  stage.tasks[i].state = Task::State::kDone;
+  enter(stage, stage.tasks[i], Task::State::kDone);
   if (stage.plan.writes) {
-    ++stage.done;
     Shuffle& shuffle = shuffles_[*stage.plan.writes];
     const bool released_meanwhile = !shuffle.planned;
     shuffle.plan(stage.plan);
@@ -334,7 +331,7 @@ void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, WorkerId wor
     return;
   }
   job.results[i] = std::move(done.result);
-  if (++stage.done < stage.tasks.size()) return;
+  if (stage.done < stage.tasks.size()) return;
   actions.emplace_back(StageCompleted{id, static_cast<std::uint32_t>(at)});
   actions.emplace_back(JobSucceeded{id, std::move(job.results)});
   cancel_attempts(id, actions);
@@ -392,10 +389,14 @@ void DagScheduler::restart(Stage& stage, Task& task, Actions& actions) {
   if (task.state == Task::State::kRunning) {
     attempts_.erase(task.attempt);
     actions.emplace_back(Cancel{task.attempt});
-  } else if (task.state == Task::State::kDone && !stage.plan.writes) {
-    --stage.done;
   }
-  task.state = Task::State::kWaiting;
+  enter(stage, task, Task::State::kWaiting);
+}
+
+void DagScheduler::enter(Stage& stage, Task& task, Task::State state) {
+  if (task.state == Task::State::kDone) --stage.done;
+  if (state == Task::State::kDone) ++stage.done;
+  task.state = state;
 }
 
 void DagScheduler::fail(JobId id, ErrorCode code, const std::string& message, Actions& actions) {

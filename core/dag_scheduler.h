@@ -24,8 +24,8 @@ namespace weir {
 /// outputs and stored blocks are remembered across jobs, until released, so a stage whose output
 /// exists is skipped. Every task is retried; what failed says how it counts:
 ///
-///     Failed, WorkerLost with blame   one of `max_failures` attempts, then the job fails
-///     WorkerLost without blame        retried, up to `max_losses`
+///     Failed, AttemptLost with blame   one of `max_failures` attempts, then the job fails
+///     AttemptLost without blame        retried, up to `max_losses`
 ///     FetchFailed                     exactly the map partitions named run again, then the task
 ///     NeedInputs                      launched again with the inputs that had been withheld
 ///
@@ -92,7 +92,7 @@ class DagScheduler {
   struct Stage {
     internal::StagePlan plan;
     std::vector<Task> tasks;
-    std::size_t done = 0;
+    std::size_t done = 0;    // tasks that are
     bool submitted = false;  // at least one task is out since it was last complete
     bool completed_before = false;
   };
@@ -131,6 +131,7 @@ class DagScheduler {
   void register_output(ShuffleId shuffle, std::size_t map_task, MapOutput output, Actions& actions);
   void restart_consumers(ShuffleId shuffle, Actions& actions);
   void restart(Stage& stage, Task& task, Actions& actions);
+  static void enter(Stage& stage, Task& task, Task::State state);
   void fail(JobId id, ErrorCode code, const std::string& message, Actions& actions);
   void cancel_attempts(JobId id, Actions& actions);
   bool is_stored(const BlockKey& block) const { return stored_.count(block) != 0; }

@@ -171,7 +171,7 @@ void Engine::on_worker_added(WorkerId worker, std::uint32_t slots) {
 
 void Engine::on_worker_lost(WorkerId worker, const std::string& reason) {
   log_warning("worker " + to_string(worker) + " lost: " + reason);
-  notify(&Listener::on_worker_removed, WorkerRemoved{worker, reason});
+  notify(&Listener::on_worker_lost, WorkerLost{worker, reason});
   perform(scheduler_.on_worker_lost(worker));
 }
 

@@ -50,6 +50,34 @@ void serialize_function(Archive& ar, F& function) {
   if constexpr (shippable<F> && SelfDescribing<F, SlimWriter>) ar& function;
 }
 
+/// A function that an operator has refused, for what the operator is made of: one error is enough.
+template <class F>
+struct Refused {
+  F function;
+
+  template <class... Args>
+  decltype(auto) operator()(Args&&... args) const {
+    return function(std::forward<Args>(args)...);
+  }
+};
+
+}  // namespace internal
+
+template <class F>
+inline constexpr bool shippable<internal::Refused<F>> = true;
+
+namespace internal {
+
+/// For operators that are expressions over other operators, behind WEIR_REQUIRE_SHIPPABLE.
+template <class F>
+auto checked(F f) {
+  if constexpr (shippable<F>) {
+    return f;
+  } else {
+    return Refused<F>{std::move(f)};
+  }
+}
+
 }  // namespace internal
 
 /// A plain function as a shippable function object: `weir::fn<&parse>`.

@@ -18,7 +18,7 @@ struct WorkerAdded {
   WorkerId worker;
   std::uint32_t slots = 0;
 };
-struct WorkerRemoved {
+struct WorkerLost {
   WorkerId worker;
   std::string reason;
 };
@@ -54,7 +54,7 @@ class Listener {
  public:
   virtual ~Listener() = default;
   virtual void on_worker_added(const WorkerAdded&) {}
-  virtual void on_worker_removed(const WorkerRemoved&) {}
+  virtual void on_worker_lost(const WorkerLost&) {}
   virtual void on_result_refused(const ResultRefused&) {}
   virtual void on_stage_submitted(const StageSubmitted&) {}
   virtual void on_stage_completed(const StageCompleted&) {}

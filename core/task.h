@@ -183,9 +183,10 @@ struct Failed {
     ar & message;
   }
 };
-/// The worker is gone, by no proven fault of the task's (`blame` false: killed, frozen, cut off) or
-/// probably by the task's (`blame` true: crashed on a signal, exited, or made no progress).
-struct WorkerLost {
+/// The attempt is gone with its worker, by no proven fault of the task's (`blame` false: killed,
+/// frozen, cut off) or probably by the task's (`blame` true: crashed on a signal, exited, or made
+/// no progress).
+struct AttemptLost {
   WorkerId worker;
   bool blame = false;
   std::string message;
@@ -200,7 +201,7 @@ struct Cancelled {
   void serialize(Archive&, unsigned) {}
 };
 
-using TaskOutcome = std::variant<Done, FetchFailed, NeedInputs, Failed, WorkerLost, Cancelled>;
+using TaskOutcome = std::variant<Done, FetchFailed, NeedInputs, Failed, AttemptLost, Cancelled>;
 
 /// Runs tasks: on threads of this process, on worker processes, or in a simulation.
 ///

@@ -24,7 +24,7 @@ namespace weir {
 /// streaming context's graph.
 ///
 /// Functions given to `transform`, `transform_with` and `foreach_rdd` run in the driver, on the
-/// thread that runs batches, and may capture anything; they must be copyable. All others run in
+/// thread that runs batches, and may capture anything. All others run in
 /// workers and must be shippable (function.h). Operators build the graph only; after `start` they
 /// throw Error(kInvalidArgument). Several threads must not build one graph at a time.
 template <class T>
@@ -130,6 +130,12 @@ inline constexpr bool is_rdd = false;
 template <class T>
 inline constexpr bool is_rdd<Rdd<T>> = true;
 
+/// For a std::function, which wants to copy: the driver's functions may hold what cannot be copied.
+template <class F>
+auto copyable(F f) {
+  return [held = std::make_shared<F>(std::move(f))](Time time) { return (*held)(time); };
+}
+
 /// `f(rdds...)` or `f(rdds..., time)`, whichever there is.
 template <class F, class... Rdds>
 decltype(auto) call_per_batch(F& f, Time time, const Rdds&... rdds) {
@@ -151,7 +157,7 @@ auto computed_stream(const char* operation, Duration slide,
   using T = typename Result::value_type;
   auto graph = parents.front()->graph();
   return DStream<T>(std::make_shared<ComputedStreamNode<T>>(
-      std::move(graph), operation, slide, std::move(parents), reach, std::move(make)));
+      std::move(graph), operation, slide, std::move(parents), reach, copyable(std::move(make))));
 }
 
 }  // namespace internal
@@ -193,28 +199,35 @@ template <class T>
 template <class F>
 auto DStream<T>::map(F f) const {
   WEIR_REQUIRE_SHIPPABLE(F);
-  return per_batch("map", [f](const Rdd<T>& rdd) { return rdd.map(f); });
+  return per_batch("map",
+                   [f = internal::checked(std::move(f))](const Rdd<T>& rdd) { return rdd.map(f); });
 }
 
 template <class T>
 template <class F>
 auto DStream<T>::flat_map(F f) const {
   WEIR_REQUIRE_SHIPPABLE(F);
-  return per_batch("flat_map", [f](const Rdd<T>& rdd) { return rdd.flat_map(f); });
+  return per_batch("flat_map", [f = internal::checked(std::move(f))](const Rdd<T>& rdd) {
+    return rdd.flat_map(f);
+  });
 }
 
 template <class T>
 template <class F>
 DStream<T> DStream<T>::filter(F keep) const {
   WEIR_REQUIRE_SHIPPABLE(F);
-  return per_batch("filter", [keep](const Rdd<T>& rdd) { return rdd.filter(keep); });
+  return per_batch("filter", [keep = internal::checked(std::move(keep))](const Rdd<T>& rdd) {
+    return rdd.filter(keep);
+  });
 }
 
 template <class T>
 template <class F>
 auto DStream<T>::map_partitions(F f) const {
   WEIR_REQUIRE_SHIPPABLE(F);
-  return per_batch("map_partitions", [f](const Rdd<T>& rdd) { return rdd.map_partitions(f); });
+  return per_batch("map_partitions", [f = internal::checked(std::move(f))](const Rdd<T>& rdd) {
+    return rdd.map_partitions(f);
+  });
 }
 
 template <class T>
@@ -222,7 +235,9 @@ template <class F>
 auto DStream<T>::map_values(F f) const {
   WEIR_REQUIRE_PAIRS(T);
   WEIR_REQUIRE_SHIPPABLE(F);
-  return per_batch("map_values", [f](const Rdd<T>& rdd) { return rdd.map_values(f); });
+  return per_batch("map_values", [f = internal::checked(std::move(f))](const Rdd<T>& rdd) {
+    return rdd.map_values(f);
+  });
 }
 
 template <class T>
@@ -231,7 +246,9 @@ auto DStream<T>::reduce_by_key(F f, std::uint32_t partitions) const {
   WEIR_REQUIRE_PAIRS(T);
   WEIR_REQUIRE_SHIPPABLE(F);
   return per_batch("reduce_by_key",
-                   [f, partitions](const Rdd<T>& rdd) { return rdd.reduce_by_key(f, partitions); });
+                   [f = internal::checked(std::move(f)), partitions](const Rdd<T>& rdd) {
+                     return rdd.reduce_by_key(f, partitions);
+                   });
 }
 
 template <class T>
@@ -256,7 +273,7 @@ template <class T>
 template <class F>
 DStream<owned_t<T>> DStream<T>::reduce(F f) const {
   WEIR_REQUIRE_SHIPPABLE(F);
-  return per_batch("reduce", [f](const Rdd<T>& rdd) {
+  return per_batch("reduce", [f = internal::checked(std::move(f))](const Rdd<T>& rdd) {
     return rdd.map([](const T& element) { return std::pair<char, T>(0, element); })
         .reduce_by_key(f, 1)
         .map([](const std::pair<char, owned_t<T>>& all) { return all.second; });
@@ -313,9 +330,10 @@ DStream<owned_t<T>> DStream<T>::window(Duration length, Duration slide) const {
 template <class T>
 template <class F>
 void DStream<T>::add_output(const char* name, F f) const {
-  node_->graph()->add_output({name, node_, [stream = node_, f = std::move(f)](Time time) mutable {
-                                internal::call_per_batch(f, time, *stream->rdd_at(time));
-                              }});
+  auto run = [stream = node_, f = std::move(f)](Time time) mutable {
+    internal::call_per_batch(f, time, *stream->rdd_at(time));
+  };
+  node_->graph()->add_output({name, node_, internal::copyable(std::move(run))});
 }
 
 template <class T>

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "weir/core/archive.h"
+#include "weir/core/function.h"
 #include "weir/core/time.h"
 
 /// Replayable sources: what can produce the same range of its elements twice. Knows no streams; a
@@ -42,19 +43,18 @@ using source_partition_t = std::ranges::range_value_t<decltype(std::declval<S&>(
 ///                                                          // std::unique_ptr<ChunkStream<T>>
 ///     void released(const Position& end);                  // what lies before is not read again
 ///     void stop();                                         // optional: the stream has ended
-///     std::uint64_t records(const Partition& partition);   // optional: elements in it, for
-///     listeners
+///     std::uint64_t records(const Partition& partition);   // optional: elements, for listeners
 ///
 /// Positions and partitions are serializable values. [from, end) must give the same elements
 /// whenever it is read, on any worker. The source itself is shipped to workers: it is default
-/// constructible, copyable and serializable, and what it writes is what `read` needs, the same for
-/// every batch.
+/// constructible, copyable and, unless it is empty, serializable; what it writes is what `read`
+/// needs, the same for every batch.
 ///
 /// Threads: `read` runs in tasks, on copies. All else is called in the driver, one call at a time:
 /// `initial` by `start`, the others by the thread that cuts the batches, so they must return in a
 /// fraction of the batch interval (but for the last batch). What they throw ends the stream.
 template <class S>
-concept Source = std::default_initializable<S> && std::copyable<S> && internal::is_encodable<S> &&
+concept Source = std::default_initializable<S> && std::copyable<S> && shippable<S> &&
     requires(S& source, const S& shipped, const SourceLimit& limit,
              const internal::source_position_t<S>& position,
              const internal::source_partition_t<S>& partition) {
@@ -74,7 +74,7 @@ struct SourceReader {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & source;
+    serialize_function(ar, source);
   }
 };
 

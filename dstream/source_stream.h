@@ -29,7 +29,7 @@ class SourceInput final : public StreamInput {
         name_(std::move(name)),
         interval_(graph->batch_interval()),
         source_(std::move(source)),
-        reader_{decode<S>(encode(source_))} {}
+        reader_{as_shipped(source_)} {}
 
   const std::string& name() const override { return name_; }
   std::shared_ptr<StreamNode> stream() const override { return node_; }
@@ -66,6 +66,13 @@ class SourceInput final : public StreamInput {
   }
 
  private:
+  static S as_shipped(const S& source) {
+    SlimWriter written;
+    write_function(written, source);
+    SlimReader reader(written.view());
+    return read_function<S>(reader);
+  }
+
   std::optional<std::uint64_t> count(const std::vector<Partition>& partitions) const {
     if constexpr (requires(const Partition& partition) { source_.records(partition); }) {
       std::uint64_t total = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <utility>
@@ -76,6 +77,10 @@ class StreamingContext {
   template <class T, class F>
   auto transform(const std::vector<DStream<T>>& streams, F f) const {
     return combine("transform", streams, std::move(f));
+  }
+  template <class T, class F>
+  auto transform(std::initializer_list<DStream<T>> streams, F f) const {
+    return transform(std::vector<DStream<T>>(streams), std::move(f));
   }
 
   /// Keeps every stream's RDDs for at least this long.

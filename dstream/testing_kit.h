@@ -82,7 +82,8 @@ class StreamRun {
 template <class T, class Op>
 auto run_stream(Batches<T> input, Op op, Options options = {}) {
   internal::StreamRun run(options, input.size());
-  return run.collect(op(run.feed(input)));
+  auto stream = run.feed(input);
+  return run.collect(op(stream));
 }
 
 /// The same with two inputs: `op(left, right)`.
@@ -90,7 +91,8 @@ template <class T, class V, class Op>
 auto run_stream(Batches<T> left, Batches<V> right, Op op, Options options = {}) {
   internal::StreamRun run(options, std::max(left.size(), right.size()));
   auto left_stream = run.feed(left);
-  return run.collect(op(left_stream, run.feed(right)));
+  auto right_stream = run.feed(right);
+  return run.collect(op(left_stream, right_stream));
 }
 
 }  // namespace weir::testing

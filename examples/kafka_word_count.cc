@@ -123,7 +123,8 @@ Arguments parse(int argc, char** argv) {
   app.add_option("--from", arguments.from, "where to start: latest or earliest")
       ->check(CLI::IsMember({"latest", "earliest"}))
       ->capture_default_str();
-  app.add_option("--seconds", arguments.seconds, "end after this time; 0: run until stopped");
+  app.add_option("--seconds", arguments.seconds, "end after this time; 0: run until stopped")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--top", arguments.top, "how many words to show")->capture_default_str();
   try {
     app.parse(argc, argv);

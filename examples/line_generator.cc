@@ -190,7 +190,11 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(1, 10'000'000));
   app.add_option("--ledger", arguments.ledger, "Write each key's number of lines there at the end")
       ->needs(numbered);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
   if (arguments.lines == 0 && arguments.for_seconds == 0) arguments.for_seconds = 10;
 
   Producer producer(arguments.brokers);

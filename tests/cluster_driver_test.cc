@@ -684,7 +684,7 @@ TEST(ClusterOutcomes, OfALostWorkersAttemptsAreWorkerLostAfterTheLossIsTold) {
   EXPECT_TRUE(std::holds_alternative<ClusterDriver::TellLost>(cluster.actions[0]));
   const auto told = cluster.take<ClusterDriver::TellOutcome>();
   ASSERT_EQ(told.size(), 2U);
-  EXPECT_EQ(std::get<WorkerLost>(told[0].outcome).worker, (WorkerId{0, 1}));
+  EXPECT_EQ(std::get<AttemptLost>(told[0].outcome).worker, (WorkerId{0, 1}));
 }
 
 TEST(ClusterOutcomes, BlameIsForCrashesAndExitsOnly) {
@@ -707,7 +707,7 @@ TEST(ClusterOutcomes, BlameIsForCrashesAndExitsOnly) {
     Cluster cluster(1);
     cluster.up().launch(1, 0);
     cluster.exited({0, 1}, one.exit);
-    const auto lost = std::get<WorkerLost>(cluster.outcome_of(1));
+    const auto lost = std::get<AttemptLost>(cluster.outcome_of(1));
     EXPECT_EQ(lost.blame, one.blame) << one.message;
     EXPECT_NE(lost.message.find(one.message), std::string::npos) << lost.message;
   }
@@ -722,7 +722,7 @@ TEST(ClusterOutcomes, OfAFrozenWorkerAreLostWithoutBlameAndRefusedWhenItContinue
     cluster.beat({1, 1}, {cluster.running(2, static_cast<std::uint64_t>(i))});
     cluster.tick();
   }
-  EXPECT_FALSE(std::get<WorkerLost>(cluster.outcome_of(1)).blame);
+  EXPECT_FALSE(std::get<AttemptLost>(cluster.outcome_of(1)).blame);
   cluster.pass(8s);
   cluster.actions.clear();
   cluster.answer(1);  // it continues
@@ -825,7 +825,7 @@ TEST(ClusterReconcile, AnAttemptItsWorkerNeverGotIsGivenUpAfterTheGrace) {
   EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
   cluster.pass(100ms);
   cluster.beat({0, 1}, {{}});
-  const auto lost = std::get<WorkerLost>(cluster.outcome_of(1));
+  const auto lost = std::get<AttemptLost>(cluster.outcome_of(1));
   EXPECT_FALSE(lost.blame);
   EXPECT_NE(lost.message.find("did not arrive"), std::string::npos);
 }
@@ -840,7 +840,7 @@ TEST(ClusterReconcile, ALargeLaunchHasTheTimeItTakes) {
   EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
   cluster.pass(100ms);
   cluster.beat({0, 1}, {{}});
-  EXPECT_FALSE(std::get<WorkerLost>(cluster.outcome_of(1)).blame);
+  EXPECT_FALSE(std::get<AttemptLost>(cluster.outcome_of(1)).blame);
 }
 
 TEST(ClusterReconcile, ALaunchThatIsStillBeingWrittenIsNotMissed) {
@@ -854,7 +854,7 @@ TEST(ClusterReconcile, ALaunchThatIsStillBeingWrittenIsNotMissed) {
   cluster.driver().sent({0, 1}, cluster.launched[1].second, 0, cluster.now);
   cluster.live(1s);
   cluster.beat({0, 1}, {{}});
-  EXPECT_TRUE(std::holds_alternative<WorkerLost>(cluster.outcome_of(1)));
+  EXPECT_TRUE(std::holds_alternative<AttemptLost>(cluster.outcome_of(1)));
 }
 
 TEST(ClusterReconcile, AHeartbeatFromBeforeTheLaunchProvesNothing) {
@@ -925,7 +925,7 @@ TEST(ClusterReconcile, AnAttemptBehindAStrayOneHasItsTimeFromThatOnesEnd) {
   EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
   cluster.wait(100ms);
   cluster.beat({0, 1}, {ended});
-  EXPECT_TRUE(std::holds_alternative<WorkerLost>(cluster.outcome_of(2)));
+  EXPECT_TRUE(std::holds_alternative<AttemptLost>(cluster.outcome_of(2)));
 }
 
 TEST(ClusterReconcile, WhatWasGivenUpIsForgottenWhenTheSlotHasGoneOn) {
@@ -997,8 +997,8 @@ TEST(ClusterReconcile, ATaskWithoutProgressIsHungAndItsWorkerIsKilled) {
   const auto told = cluster.take<ClusterDriver::TellOutcome>();
   ASSERT_EQ(told.size(), 2U);
   for (const auto& one : told) {
-    EXPECT_EQ(std::get<WorkerLost>(one.outcome).blame, one.attempt == 1) << "only it is to blame";
-    EXPECT_NE(std::get<WorkerLost>(one.outcome).message.find("made no progress for 300s"),
+    EXPECT_EQ(std::get<AttemptLost>(one.outcome).blame, one.attempt == 1) << "only it is to blame";
+    EXPECT_NE(std::get<AttemptLost>(one.outcome).message.find("made no progress for 300s"),
               std::string::npos);
   }
 }
@@ -1016,7 +1016,7 @@ TEST(ClusterReconcile, TimeThatTheDriverWasAwayIsNotHeldAgainstTasks) {
   EXPECT_TRUE(cluster.take<ClusterDriver::TellOutcome>().empty());
   cluster.wait(1s);
   cluster.beat({0, 1}, {cluster.running(1, 10), {}});
-  EXPECT_TRUE(std::holds_alternative<WorkerLost>(cluster.outcome_of(2))) << "it never arrived";
+  EXPECT_TRUE(std::holds_alternative<AttemptLost>(cluster.outcome_of(2))) << "it never arrived";
 }
 
 TEST(ClusterReconcile, ALaunchedTaskIsNotHungBeforeItRuns) {

@@ -199,7 +199,7 @@ TEST(ClusterFaults, SignalsThatTheProgramHandlesDisturbNoThread) {
                      .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; }, 2)
                      .collect();
   EXPECT_EQ(sorted(result), (Pairs{{0, 2}, {1, 4}}));
-  EXPECT_TRUE(record->removed().empty());
+  EXPECT_TRUE(record->lost().empty());
 }
 
 TEST(ClusterFaults, ExceptionOfUserCodeIsRetriedThenNamed) {
@@ -249,7 +249,7 @@ TEST(ClusterFaults, FrozenWorkerIsLostWithinTwoSecondsAndItsLateResultsAreRefuse
   const pid_t frozen = std::stoi(read_file(folder.file("pid")));
   ASSERT_EQ(kill(frozen, SIGSTOP), 0);
   const auto stopped_at = std::chrono::steady_clock::now();
-  ASSERT_TRUE(eventually([&] { return !record->removed().empty(); }));
+  ASSERT_TRUE(eventually([&] { return !record->lost().empty(); }));
   const std::chrono::duration<double> lost_after = std::chrono::steady_clock::now() - stopped_at;
   std::cout << "lost after " << lost_after.count() << " s\n";
   EXPECT_LT(lost_after, 2s * kTimeoutScale) << "a frozen worker was noticed late";
@@ -304,7 +304,7 @@ TEST(ClusterFaults, LostMapOutputsAloneAreMadeAgain) {
   std::map<std::uint32_t, int> expected{{3, 1}};
   for (const TaskEnded& task : before) expected[task.partition] = task.worker == victim ? 2 : 1;
   ASSERT_EQ(kill(std::stoi(read_file(folder.file("pid"))), SIGKILL), 0);
-  ASSERT_TRUE(eventually([&] { return !record->removed().empty(); }));
+  ASSERT_TRUE(eventually([&] { return !record->lost().empty(); }));
   write_file(folder.file("killed"), "");
   job.join();
 
@@ -510,6 +510,18 @@ TEST(ClusterFaults, WorkersThatCannotStartAreAnErrorThatSaysWhy) {
   unsetenv("WEIR_TEST_BROKEN_WORKER");
 }
 
+TEST(ClusterFaults, WorkersOfAnotherBinaryAreAnErrorThatSaysSo) {
+  setenv("WEIR_TEST_OTHER_BINARY", WEIR_OTHER_BINARY, 1);
+  try {
+    const Context context(cluster("local-cluster[2,1]"));
+    FAIL() << "the context started";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnreachable);
+    EXPECT_NE(std::string(error.what()).find("another binary"), std::string::npos) << error.what();
+  }
+  unsetenv("WEIR_TEST_OTHER_BINARY");
+}
+
 TEST(ClusterFaults, BadMasterIsRefusedWithTheForm) {
   for (const char* master : {"local-cluster[0,1]", "local-cluster[2]", "local-cluster[a,b]"}) {
     try {
@@ -550,6 +562,11 @@ int serve_as_driver(const char* pid_file) {
 }  // namespace weir::test
 
 int main(int argc, char** argv) {
+  if (const char* other = std::getenv("WEIR_TEST_OTHER_BINARY");
+      other != nullptr && std::getenv("WEIR_WORKER_ROLE") != nullptr) {
+    execl(other, other, static_cast<char*>(nullptr));
+    _exit(127);
+  }
   if (std::getenv("WEIR_TEST_BROKEN_WORKER") != nullptr &&
       std::getenv("WEIR_WORKER_ROLE") != nullptr) {
     _exit(77);

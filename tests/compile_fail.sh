@@ -40,6 +40,7 @@ check_refused() {
     complain "$name" "the first error does not lead to line $line"
     printf '%s\n' "$first"
   fi
+  if (($(grep -c 'error:' <<<"$output") > 1)); then complain "$name" 'there is more than one error'; fi
   lines=$(wc -l <<<"$output")
   if ((lines > most_lines)); then
     complain "$name" "the errors take $lines lines, $most_lines at most are wanted"

@@ -323,7 +323,7 @@ TEST_F(Scheduling, OneJobsFailureLeavesOthersAlone) {
 
 TEST_F(Scheduling, CrashesCountAsFailures) {
   submit(1, job({result_stage(1)}));
-  const WorkerLost crash{kA, true, "signal 11"};
+  const AttemptLost crash{kA, true, "signal 11"};
   for (int i = 0; i < 3; ++i) EXPECT_EQ(end({1, 0, 0}, kA, crash), (Texts{"launch 1:0/0"}));
   EXPECT_EQ(end({1, 0, 0}, kA, crash), (Texts{"job 1 failed"}));
   EXPECT_NE(last_failure_.message.find("signal 11"), std::string::npos) << last_failure_.message;
@@ -331,7 +331,7 @@ TEST_F(Scheduling, CrashesCountAsFailures) {
 
 TEST_F(Scheduling, LossesWithoutBlameAreForgivenUpToALimitOfTheirOwn) {
   submit(1, job({result_stage(1)}));
-  const WorkerLost killed{kA, false, "killed"};
+  const AttemptLost killed{kA, false, "killed"};
   for (int i = 0; i < 3; ++i) fail({1, 0, 0}, "boom");
   for (int i = 0; i < 5; ++i) EXPECT_EQ(end({1, 0, 0}, kA, killed), (Texts{"launch 1:0/0"}));
   EXPECT_EQ(end({1, 0, 0}, kA, killed), (Texts{"job 1 failed"}));
@@ -413,7 +413,7 @@ TEST_F(Scheduling, ALostWorkersTasksAndOutputsRunAgain) {
   submit(1, job({map_stage(9, 2), result_stage(1, {9})}));
   end_map({1, 0, 0}, kB);
   EXPECT_EQ(lose(kB), (Texts{"launch 1:0/0"}));
-  EXPECT_EQ(end({1, 0, 1}, kB, WorkerLost{kB, false, "killed"}), (Texts{"launch 1:0/1"}));
+  EXPECT_EQ(end({1, 0, 1}, kB, AttemptLost{kB, false, "killed"}), (Texts{"launch 1:0/1"}));
 }
 
 TEST_F(Scheduling, OutputsLostBetweenJobsAreMadeByTheNext) {
@@ -598,7 +598,7 @@ TEST_F(Scheduling, CancellationEndsAJobAndItsTasks) {
 TEST_F(Scheduling, OutcomesOfAttemptsThatWereGivenUpAreIgnored) {
   submit(1, job({result_stage(1)}));
   const AttemptId stale = spec({1, 0, 0}).attempt;
-  end({1, 0, 0}, kA, WorkerLost{kA, false, "frozen"});
+  end({1, 0, 0}, kA, AttemptLost{kA, false, "frozen"});
   EXPECT_EQ(read(scheduler_.on_outcome(stale, kA, result("late"))), Texts{});
   EXPECT_EQ(end_result({1, 0, 0}), (Texts{"completed 1:0", "job 1 succeeded: r0"}));
   EXPECT_EQ(read(scheduler_.on_outcome(stale, kA, result("later"))), Texts{});
@@ -719,7 +719,7 @@ class RandomScheduling : public ::testing::TestWithParam<std::uint64_t> {
     }
     for (const AttemptId attempt : attempts) {
       if (running_.erase(attempt) == 0) continue;
-      perform(scheduler_.on_outcome(attempt, old, WorkerLost{old, false, "killed"}));
+      perform(scheduler_.on_outcome(attempt, old, AttemptLost{old, false, "killed"}));
     }
   }
 

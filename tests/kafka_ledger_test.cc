@@ -159,6 +159,8 @@ std::pair<std::string, std::int64_t> key_of(const kafka::Record& record) {
 }
 
 TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
+  const char* const without = std::getenv("WEIR_WITHOUT_KAFKA");
+  if (without != nullptr && std::string(without) == "1") GTEST_SKIP() << "there is no broker";
   const std::uint64_t seed = choose_seed();
   const TempFolder folder;
   const Kafka broker;
@@ -187,6 +189,8 @@ TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
       });
   const auto watch = std::make_shared<BatchWatch>();
   stream.add_listener(watch);
+  const auto events = std::make_shared<EventRecord>();
+  context.add_listener(events);
   stream.start();
   const pid_t generator = start_generator(broker.address(), folder.file("ledger"), seed);
 
@@ -217,8 +221,10 @@ TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
         return batch_runs.load();  // else it was a short one: try the next
       }));
     }
+    alive = workers();  // one that ended meanwhile cannot be killed
+    ASSERT_FALSE(alive.empty());
     kills.push_back(Clock::system().now());
-    kill(alive[choice % alive.size()], SIGKILL);
+    ASSERT_EQ(kill(alive[choice % alive.size()], SIGKILL), 0);
   }
 
   int status = 0;
@@ -243,7 +249,7 @@ TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
   std::printf("%zu kills, %zu while a batch ran; %zu batches, %lld lines\n", kills.size(), during,
               watch->batches(), static_cast<long long>(written));
   EXPECT_GE(during * 100, kills.size() * 80);
-  EXPECT_GE(kills.size(), 20U);
+  EXPECT_GE(events->lost().size(), 20U);
   EXPECT_TRUE(restarted);
   EXPECT_EQ(totals, ledger);
 }

@@ -73,13 +73,13 @@ inline void await_file(const std::string& path) {
 class EventRecord final : public Listener {
  public:
   void on_worker_added(const WorkerAdded& event) override { add(added_, event); }
-  void on_worker_removed(const WorkerRemoved& event) override { add(removed_, event); }
+  void on_worker_lost(const WorkerLost& event) override { add(lost_, event); }
   void on_result_refused(const ResultRefused& event) override { add(refused_, event); }
   void on_stage_submitted(const StageSubmitted& event) override { add(stages_, event); }
   void on_task_ended(const TaskEnded& event) override { add(tasks_, event); }
 
   std::vector<WorkerAdded> added() const { return copy(added_); }
-  std::vector<WorkerRemoved> removed() const { return copy(removed_); }
+  std::vector<WorkerLost> lost() const { return copy(lost_); }
   std::vector<ResultRefused> refused() const { return copy(refused_); }
   std::vector<StageSubmitted> stages() const { return copy(stages_); }
   std::vector<TaskEnded> tasks() const { return copy(tasks_); }
@@ -98,7 +98,7 @@ class EventRecord final : public Listener {
 
   mutable std::mutex mutex_;
   std::vector<WorkerAdded> added_;
-  std::vector<WorkerRemoved> removed_;
+  std::vector<WorkerLost> lost_;
   std::vector<ResultRefused> refused_;
   std::vector<StageSubmitted> stages_;
   std::vector<TaskEnded> tasks_;

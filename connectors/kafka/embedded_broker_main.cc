@@ -76,7 +76,11 @@ int run(int argc, char** argv) {
   app.add_option("--topic", topics, "name:partitions, to be created at start; repeatable");
   app.add_option("--port-file", port_file, "Write the address there when ready, not to stdout");
   app.add_flag("--die-with-parent", die_with_parent, "End when the starting process ends");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
 
   if (die_with_parent) {
     const pid_t parent = getppid();

@@ -18,7 +18,7 @@ struct Refused {
   std::string_view instead;
 };
 
-constexpr std::string_view kPositions = "positions are kept in Weir's batch log, not in a group";
+constexpr std::string_view kPositions = "positions are kept by the stream, not in a group";
 constexpr std::string_view kExact = "exact ranges hang on it";
 constexpr std::array kRefused = {
     Refused{"bootstrap.servers", "give .brokers"},

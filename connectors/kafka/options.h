@@ -10,8 +10,7 @@
 
 namespace weir::kafka {
 
-/// Where a stream that has no position yet begins. A stream restarted from its checkpoint continues
-/// from there, whatever this says.
+/// Where a stream that has no position yet begins.
 class StartingPosition {
  public:
   enum class Edge : std::uint8_t { kEarliest, kLatest };

@@ -22,7 +22,7 @@ struct PartitionOffset {
 };
 
 /// How far a stream has come: the next offset of every partition of its topics, sorted by topic and
-/// partition, each partition once. What the batch log keeps.
+/// partition, each partition once.
 using Position = std::vector<PartitionOffset>;
 
 /// What one task reads: offsets [from, to) of one Kafka partition. Offsets are not dense

@@ -18,4 +18,12 @@ std::ostream& operator<<(std::ostream& out, const OwnedRecord& record) {
   return out << static_cast<Record>(record);
 }
 
+std::ostream& operator<<(std::ostream& out, const Header& header) {
+  return out << header.name << '=' << shown(header.value);
+}
+
+std::ostream& operator<<(std::ostream& out, const OwnedHeader& header) {
+  return out << header.view();
+}
+
 }  // namespace weir::kafka

@@ -33,6 +33,7 @@ struct OwnedHeader {
       : name(header.name), value(header.value), null_value(!header.has_value()) {}
 
   bool has_value() const { return !null_value; }
+  operator Header() const { return view(); }
   Header view() const { return {name, null_value ? std::string_view() : std::string_view(value)}; }
   bool operator==(const OwnedHeader&) const = default;
 
@@ -152,9 +153,16 @@ struct OwnedRecord {
 /// For people: "lines[3]@250 key=value", null keys and values as "null".
 std::ostream& operator<<(std::ostream& out, const Record& record);
 std::ostream& operator<<(std::ostream& out, const OwnedRecord& record);
+/// "name=value".
+std::ostream& operator<<(std::ostream& out, const Header& header);
+std::ostream& operator<<(std::ostream& out, const OwnedHeader& header);
 
 }  // namespace weir::kafka
 
+template <>
+struct weir::owned<weir::kafka::Header> {
+  using type = weir::kafka::OwnedHeader;
+};
 template <>
 struct weir::owned<weir::kafka::Record> {
   using type = weir::kafka::OwnedRecord;

@@ -65,8 +65,8 @@ class Source::Driver {
     if (!truncated.empty()) {
       throw Error(ErrorCode::kDataLoss,
                   "Kafka partitions end before the stream's position: " + truncated +
-                      ". The topic was truncated or made anew; start with a new checkpoint "
-                      "directory, or restore the topic");
+                      ". The topic was truncated or made anew; start the program again to go on "
+                      "from .starting, or restore the topic");
     }
     std::string missing;
     for (const PartitionOffset& each :

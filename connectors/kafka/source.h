@@ -19,7 +19,7 @@ class Deadline;
 /// Kafka topics as a replayable source: a batch is a range of offsets of every partition, fixed by
 /// the driver and read by workers straight from the brokers, the same records each time.
 ///
-/// There is no consumer group: positions live in the batch log. The object is serializable (its
+/// There is no consumer group: the stream keeps the positions. The object is serializable (its
 /// options are what travels); connections are made on first use and shared by copies. `initial`,
 /// `latest` and `stop` are called by one thread of the driver, `read` by any thread of a worker.
 class Source {
