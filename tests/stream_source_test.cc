@@ -97,10 +97,7 @@ struct Chunked {
   std::unique_ptr<ChunkStream<int>> read(int length) const {
     return std::make_unique<Stream>(length);
   }
-  void released(int) {}
-
-  template <class Archive>
-  void serialize(Archive&, unsigned) {}
+  void released(int) {}  // and nothing to serialize
 };
 static_assert(Source<Chunked>);
 

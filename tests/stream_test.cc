@@ -168,6 +168,21 @@ TEST_P(StreamOperators, TransformSeesRddAndTimeAndMayCapture) {
             (std::vector<Time>{Time(std::chrono::seconds(1)), Time(std::chrono::seconds(2))}));
 }
 
+TEST_P(StreamOperators, FunctionsOfTheDriverMayHoldWhatCannotBeCopied) {
+  const auto out = run_stream(
+      Ints{{1}, {2}},
+      [](DStream<int>& in) {
+        in.foreach_rdd([sum = std::make_unique<std::int64_t>(0)](const Rdd<int>& rdd) {
+          *sum += rdd.count();
+        });
+        return in.transform([calls = std::make_unique<int>(0)](const Rdd<int>& rdd) {
+          return rdd.map(bind(++*calls, [](int call, int x) { return 10 * call + x; }));
+        });
+      },
+      options());
+  EXPECT_EQ(out, (Ints{{11}, {22}}));
+}
+
 TEST_P(StreamOperators, UnionHasTheElementsOfBoth) {
   const auto out = run_stream(
       Ints{{1, 2}, {}, {5}}, Ints{{3}, {4}},
