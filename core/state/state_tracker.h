@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "weir/core/state/state_task.h"
+
+namespace weir {
+
+/// The driver's knowledge of all state: which versions exist and how to put them together again. A
+/// version is installed when the driver accepts the attempt that made it; two attempts of one task
+/// make equal versions, so the last one accepted counts.
+///
+/// Thread-safe; outcomes come from the decision thread, everything else from the thread that runs
+/// batches.
+class StateTracker {
+ public:
+  struct Options {
+    /// A partition's snapshot is asked for when its deltas since the last one are as many, or
+    /// together larger than it and than `min_snapshot_bytes`.
+    std::uint32_t max_deltas = 256;
+    std::uint64_t min_snapshot_bytes = 1u << 20;
+  };
+  struct Declaration {
+    std::string name;  ///< for messages and events: the operator's uid
+    std::uint32_t partitions = 0;
+    std::uint32_t key_groups = 512;
+    std::string directory;
+    /// Deltas of batches before `sequence - expires_after` are not needed (windows: their slices);
+    /// 0: never, and then snapshots are taken.
+    std::uint64_t expires_after = 0;
+  };
+
+  StateTracker() = default;
+  explicit StateTracker(Options options) : options_(options) {}
+
+  /// All partitions begin at the empty version 0.
+  void declare(StateId state, Declaration declaration);
+  void forget(StateId state);
+  /// The version to begin with, in steps per partition of `partitions` when they were written: the
+  /// number may differ from the declared one.
+  void restore(StateId state, std::uint64_t sequence, std::uint32_t partitions,
+               std::vector<std::vector<StateStep>> steps);
+
+  /// What a task of batch `sequence` that writes (or else reads) this partition is given: the base
+  /// is the newest version before `sequence` (or at it).
+  StateInput input(StateId state, std::uint32_t partition, std::uint64_t sequence,
+                   bool writes) const;
+  /// The newest version of a partition.
+  std::uint64_t version(StateId state, std::uint32_t partition) const;
+  /// Partitions whose newest version is older than `sequence`, ascending.
+  std::vector<std::uint32_t> behind(StateId state, std::uint64_t sequence) const;
+
+  void installed(std::uint64_t attempt, const StateOutput& output);
+  void lost(const StateLost& lost);
+  /// Versions before `sequence` are not asked for again: tasks may fold them.
+  void committed(std::uint64_t sequence);
+
+  /// The delta of batch `sequence` of each partition, for its COMMIT; empty pieces where the batch
+  /// did not update the state.
+  std::vector<StatePiece> deltas(StateId state, std::uint64_t sequence) const;
+  /// The steps of each partition's version `sequence` (or the newest before it), for a CHECKPOINT.
+  std::vector<std::vector<StateStep>> steps(StateId state, std::uint64_t sequence) const;
+  /// Every file that a step of any version refers to.
+  std::set<std::string> files() const;
+
+  struct Totals {
+    std::string name;
+    std::uint64_t keys = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t restored_bytes = 0;  ///< since it was declared
+    std::uint64_t restored_partitions = 0;
+    std::uint64_t lost_partitions = 0;
+  };
+  Totals totals(StateId state) const;
+
+ private:
+  Options options_;
+};
+
+}  // namespace weir
