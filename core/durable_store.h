@@ -48,8 +48,7 @@ class DurableStore {
   virtual std::unique_ptr<DurableFile> create(const std::string& path) = 0;
   /// Whole or part; fewer bytes than `length` where the file ends. Throws Error(kCorrupt) if there
   /// is no such file.
-  virtual std::string read(const std::string& path, std::uint64_t offset,
-                           std::uint64_t length) = 0;
+  virtual std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length) = 0;
   /// Bytes of a file, or -1 if there is none.
   virtual std::int64_t size(const std::string& path) = 0;
   /// Names of the files in a directory, sorted; empty if there is no such directory.

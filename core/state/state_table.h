@@ -10,8 +10,8 @@
 #include "weir/core/time.h"
 
 /// What a worker keeps of one partition of one stateful operator, behind an untyped face. The typed
-/// classes behind it are the operators' (see keyed_state.h, window_state.h); the versions, the files
-/// and the restoring are the state store's (state_store.h).
+/// classes behind it are the operators' (see keyed_state.h, window_state.h); the versions, the
+/// files and the restoring are the state store's (state_store.h).
 ///
 /// A *version* is the state after one batch. The newest version that cannot be asked for again is a
 /// *table*; each later one is an *overlay* over the version before it: what one batch changed. The

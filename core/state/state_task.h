@@ -45,20 +45,20 @@ struct StateInput {
   StateId state = 0;
   std::uint32_t partition = 0;
   internal::KeyGroups groups;
-  std::string directory;  ///< absolute: where the steps' files are and new ones are made
+  std::string directory;            ///< absolute: where the steps' files are and new ones are made
   std::uint64_t base_sequence = 0;  ///< the version it reads; 0: the empty one
   std::uint64_t base_attempt = 0;   ///< of the task that made that version; 0: restored
-  std::uint64_t fold_to = 0;  ///< versions before this are never asked for again
-  bool writes = false;        ///< makes the version of the task's batch
-  bool snapshot = false;      ///< begin to write a snapshot of the table in the background
-  bool withheld = false;      ///< `history` was left out because the worker has the base
+  std::uint64_t fold_to = 0;        ///< versions before this are never asked for again
+  bool writes = false;              ///< makes the version of the task's batch
+  bool snapshot = false;            ///< begin to write a snapshot of the table in the background
+  bool withheld = false;            ///< `history` was left out because the worker has the base
   /// How to put the base together where it is not in memory. In order, for each file's writer.
   std::vector<StateStep> history;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & node & state & partition & groups & directory & base_sequence & base_attempt & fold_to &
-        writes & snapshot & withheld & history;
+    ar & node & state & partition & groups & directory & base_sequence & base_attempt & fold_to & writes &
+        snapshot & withheld & history;
   }
 };
 

@@ -44,10 +44,10 @@ struct LogRecord {
 /// that were not released.
 struct LogHistory {
   std::optional<LogRecord> checkpoint;
-  std::vector<LogRecord> intents;  ///< ascending sequence, dense from the first kept on
-  std::vector<LogRecord> commits;  ///< ascending
+  std::vector<LogRecord> intents;   ///< ascending sequence, dense from the first kept on
+  std::vector<LogRecord> commits;   ///< ascending
   std::uint64_t last_sequence = 0;  ///< of the newest INTENT ever written, 0: none
-  std::vector<std::string> notes;  ///< what was dropped at the tail and why, for people
+  std::vector<std::string> notes;   ///< what was dropped at the tail and why, for people
 };
 
 /// When an append is safe against the machine's death; all of them write before effects.
@@ -59,7 +59,7 @@ enum class Durability : std::uint8_t {
 
 /// What a log belongs to; written once, when it is created.
 struct LogIdentity {
-  std::string application;     ///< random, kept for ever: what sinks know the application by
+  std::string application;      ///< random, kept for ever: what sinks know the application by
   std::uint64_t hash_seed = 0;  ///< of keys
   std::uint32_t key_groups = 512;
 };
@@ -89,9 +89,9 @@ class BatchLog {
   virtual const LogHistory& history() const = 0;
 
   /// Hands the record to the writer: written, and under kBatch synced, with the next group. INTENTs
-  /// and CHECKPOINTs ask for a group at once; COMMITs wait for the next one, `commit_delay` at most.
-  /// What is in flight while a group is being synced makes up the next group. Returns the record's
-  /// position, for `await`.
+  /// and CHECKPOINTs ask for a group at once; COMMITs wait for the next one, `commit_delay` at
+  /// most. What is in flight while a group is being synced makes up the next group. Returns the
+  /// record's position, for `await`.
   virtual std::uint64_t append(LogRecord record) = 0;
   /// Waits until the record is as safe as the durability option says. Throws what writing or
   /// syncing threw (then the log is dead and every later call throws the same), and

@@ -1,0 +1,131 @@
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "weir/core/crash_point.h"
+#include "weir/core/error.h"
+#include "weir/dstream/log/log_identity_internal.h"
+#include "weir/dstream/log/log_writer_internal.h"
+
+namespace weir::internal {
+namespace {
+
+/// A segment that is smaller is not left for a new one only so that it can be removed.
+constexpr std::uint64_t kWorthLeaving = 1u << 20;
+
+[[noreturn]] void throw_taken_over(DurableStore& store, std::uint64_t epoch) {
+  throw Error(ErrorCode::kNotAllowed,
+              fmt::format("the batch log in {} was taken over by epoch {}: another driver of this "
+                          "application was started; end this one",
+                          store.name(), epoch));
+}
+
+}  // namespace
+
+LogWriter::LogWriter(std::shared_ptr<DurableStore> store, const LogIdentity& fresh,
+                     const RecoveredLog& recovered, std::uint64_t segment_bytes)
+    : store_(std::move(store)),
+      segment_bytes_(segment_bytes),
+      identity_(recovered.identity.value_or(fresh)),
+      rules_(recovered.rules),
+      ledger_(recovered.ledger) {
+  const SegmentId first{recovered.newest_epoch + 1, 1};
+  if (recovered.identity) {
+    // What the new epoch accepts has to survive: it may only be in the page cache so far.
+    const SegmentSummary& last = ledger_.segments.back();
+    predecessor_ = last.id;
+    predecessor_end_ = last.end;
+    store_->sync_file(path_of(predecessor_));
+    ledger_.segments.push_back({first, 0, 0});
+    first_needed_ = ledger_.first_needed(rules_.released());
+    ledger_.segments.pop_back();
+  } else {
+    first_needed_ = first;
+  }
+  WEIR_CRASH_POINT("log.before-epoch");
+  begin_segment(first);
+  // The identity comes after the first segment, so that one without the other means a loss.
+  if (!recovered.identity) write_identity(*store_, identity_);
+  WEIR_CRASH_POINT("log.epoch-begun");
+  remove_released();
+}
+
+void LogWriter::expect_newest_epoch() {
+  const std::vector<SegmentId> ids = list_segments(*store_);
+  if (!ids.empty() && ids.back().epoch > epoch()) throw_taken_over(*store_, ids.back().epoch);
+}
+
+void LogWriter::begin_segment(SegmentId id) {
+  file_ = store_->create(path_of(id));
+  if (!file_) throw_taken_over(*store_, list_segments(*store_).back().epoch);
+  WEIR_CRASH_POINT("log.segment-created");
+  file_->append(encode_header(
+      {id, identity_.application, predecessor_, predecessor_end_, first_needed_, rules_}));
+  WEIR_CRASH_POINT("log.header-written");
+  file_->sync();
+  WEIR_CRASH_POINT("log.header-synced");
+  store_->sync_directory(kLogDirectory);
+  WEIR_CRASH_POINT("log.segment-begun");
+  durable_ = file_->size();
+  durable_first_needed_ = first_needed_;
+  ledger_.segments.push_back({id, durable_, 0});
+  has_new_checkpoint_ = wants_roll_ = false;
+}
+
+void LogWriter::roll() {
+  sync();  // only an epoch's newest segment may end badly
+  begin_segment({epoch(), file_id().segment + 1});
+}
+
+void LogWriter::write(std::vector<LogRecord> records, std::uint64_t release) {
+  expect_newest_epoch();
+  if (wants_roll_ || file_->size() >= segment_bytes_) roll();
+  std::vector<LogEntry> entries;
+  entries.reserve(records.size() + 1);
+  for (LogRecord& record : records) {
+    rules_.accept(record.kind, record.sequence);
+    entries.emplace_back(std::move(record));
+    ledger_.add(entries.back());
+    const auto& added = std::get<LogRecord>(entries.back());
+    if (added.kind == LogRecord::Kind::kCheckpoint) has_new_checkpoint_ = true;
+  }
+  if (release > rules_.released()) {
+    rules_.accept_release(release);
+    first_needed_ = std::max(first_needed_, ledger_.first_needed(release));
+    entries.emplace_back(ReleaseRecord{release, first_needed_});
+  }
+  const std::string bytes = encode_group(file_id(), file_->size(), durable_, entries);
+  WEIR_CRASH_POINT("log.before-write");
+  file_->append(bytes);
+  WEIR_CRASH_POINT("log.after-write");
+  ledger_.segments.back().end = file_->size();
+  if (std::holds_alternative<ReleaseRecord>(entries.back()) && has_new_checkpoint_ &&
+      file_->size() > kWorthLeaving) {
+    wants_roll_ = true;
+  }
+}
+
+void LogWriter::sync() {
+  if (!has_unsynced()) return;
+  file_->sync();
+  WEIR_CRASH_POINT("log.after-sync");
+  durable_ = file_->size();
+  durable_first_needed_ = first_needed_;
+}
+
+void LogWriter::remove_released() {
+  if (!(removed_before_ < durable_first_needed_)) return;
+  expect_newest_epoch();
+  for (const SegmentId id : list_segments(*store_)) {
+    if (!(id < durable_first_needed_)) break;
+    WEIR_CRASH_POINT("log.before-remove");
+    store_->remove(path_of(id));
+    WEIR_CRASH_POINT("log.after-remove");
+  }
+  std::erase_if(ledger_.segments,
+                [&](const SegmentSummary& segment) { return segment.id < durable_first_needed_; });
+  removed_before_ = durable_first_needed_;
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "weir/core/codecs.h"
+#include "weir/dstream/log/batch_log.h"
+
+namespace weir::internal {
+
+/// What may follow what in a log: INTENTs are dense; a COMMIT is of a batch that has an INTENT and
+/// no COMMIT; CHECKPOINTs and releases are of batches that are committed with all before them, and
+/// never go back. The same rules for what a caller appends and for what a file holds.
+class RecordRules {
+ public:
+  /// What is wrong with the record as the next one; "" if nothing is. Takes it in if nothing is.
+  std::string accept(LogRecord::Kind kind, std::uint64_t sequence);
+  /// The same for a release of the batches up to `sequence`.
+  std::string accept_release(std::uint64_t sequence);
+
+  std::uint64_t last_sequence() const { return last_; }
+  std::uint64_t released() const { return released_; }
+
+  bool operator==(const RecordRules&) const = default;
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & last_ & open_ & checkpoint_ & released_;
+  }
+
+ private:
+  /// Whether all batches up to `sequence` are.
+  bool is_committed(std::uint64_t sequence) const {
+    return sequence <= last_ && (open_.empty() || sequence < *open_.begin());
+  }
+  std::string describe_open() const;
+
+  std::uint64_t last_ = 0;        ///< of the newest INTENT, 0: none
+  std::set<std::uint64_t> open_;  ///< with an INTENT and no COMMIT
+  std::uint64_t checkpoint_ = 0;  ///< of the newest CHECKPOINT, 0: none
+  std::uint64_t released_ = 0;
+};
+
+}  // namespace weir::internal
