@@ -195,6 +195,7 @@ void DagScheduler::launch(JobId id, Job& job, std::size_t at, std::size_t i, Act
   spec.hash_seed = job.plan.hash_seed;
   spec.batch = job.plan.batch;
   spec.batch_time = job.plan.batch_time;
+  spec.job_bytes = job.plan.job_bytes;
   std::map<WorkerId, std::size_t> holders;
   for (const LeafNeed& need : stage.plan.needs[i]) {
     if (task.withhold && need.behind && is_stored(*need.behind)) {

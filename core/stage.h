@@ -40,6 +40,7 @@ struct JobPlan {
   std::uint64_t hash_seed = 0;
   std::uint64_t batch = 0;
   Time batch_time{};
+  Bytes job_bytes;  ///< given to every task of the job, see TaskSpec
   /// Keeps the datasets, and so their map outputs and blocks, alive while the job runs.
   std::vector<std::shared_ptr<DatasetBase>> keep;
 };

@@ -108,6 +108,7 @@ struct TaskSpec {
   std::uint64_t hash_seed = 0;
   std::uint64_t batch = 0;  ///< sequence number of the batch, 0 outside streaming
   Time batch_time{};
+  Bytes job_bytes;  ///< what all tasks of the job are told and no stage holds (a CommitId, say)
   std::vector<WorkerId> preferred;  ///< workers that hold its data, best first; may be empty
 };
 
