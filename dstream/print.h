@@ -35,6 +35,27 @@ inline constexpr bool is_std_optional<std::optional<T>> = true;
 /// Writes the whole of a batch's print to standard output in one piece and flushes it.
 void print_batch(Time time, const std::vector<std::string>& elements, bool more);
 
+/// Whether `print_value` takes a T.
+template <class T>
+constexpr bool is_printable() {
+  if constexpr (std::is_convertible_v<const T&, std::string_view> || std::is_arithmetic_v<T> ||
+                std::is_convertible_v<const T&, Duration> ||
+                std::is_convertible_v<const T&, Time> || Streamable<T>) {
+    return true;
+  } else if constexpr (is_std_optional<T>) {
+    return is_printable<typename T::value_type>();
+  } else if constexpr (std::ranges::input_range<const T>) {
+    return is_printable<std::ranges::range_value_t<const T>>();
+  } else if constexpr (TupleLike<T>) {
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+      return (is_printable<std::remove_const_t<std::tuple_element_t<I, T>>>() && ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<T>>());
+  } else {
+    return false;
+  }
+}
+
 }  // namespace internal
 
 /// Writes a value for people: text as it is, numbers in the shortest exact form, bytes (int8_t,
