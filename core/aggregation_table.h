@@ -68,6 +68,23 @@ class AggregationTable {
     }
   }
 
+  /// The entry of `key`, or null.
+  template <class Key>
+  const Entry* find(std::uint64_t hash, const Key& key) const {
+    if (index_.empty()) return nullptr;
+    const std::uint64_t tag = hash & kTagMask;
+    for (std::size_t slot = hash & mask_; index_[slot] != 0; slot = (slot + 1) & mask_) {
+      if ((index_[slot] & kTagMask) != tag) continue;
+      const Entry& entry = entries_[(index_[slot] & kEntryMask) - 1];
+      if (same_key(entry.first, key)) return &entry;
+    }
+    return nullptr;
+  }
+  template <class Key>
+  Entry* find(std::uint64_t hash, const Key& key) {
+    return const_cast<Entry*>(std::as_const(*this).find(hash, key));
+  }
+
   /// Hint that `key`'s hash will be asked for soon.
   void prefetch(std::uint64_t hash) const {
     if (!index_.empty()) __builtin_prefetch(&index_[hash & mask_]);
@@ -75,6 +92,7 @@ class AggregationTable {
 
   /// Entries in insertion order; their hashes in the same order.
   std::vector<Entry>& entries() { return entries_; }
+  const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<std::uint64_t>& hashes() const { return hashes_; }
   std::size_t size() const { return entries_.size(); }
 

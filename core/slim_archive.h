@@ -178,6 +178,16 @@ class SlimReader {
 
 namespace internal {
 
+/// Runs a type's own description over an archive.
+template <class Archive, class T>
+void describe(Archive& archive, T& value) {
+  if constexpr (requires { value.serialize(archive, 0U); }) {
+    value.serialize(archive, 0U);
+  } else {
+    boost::serialization::serialize_adl(archive, value, 0U);
+  }
+}
+
 template <class>
 inline constexpr bool refused = false;
 
@@ -224,16 +234,6 @@ struct Codec {
       value = reader.get<T>();
     } else {
       describe(reader, value);
-    }
-  }
-
- private:
-  template <class Archive>
-  static void describe(Archive& archive, T& value) {
-    if constexpr (requires { value.serialize(archive, 0U); }) {
-      value.serialize(archive, 0U);
-    } else {
-      boost::serialization::serialize_adl(archive, value, 0U);
     }
   }
 };
