@@ -5,6 +5,7 @@
 
 #include "weir/core/crash_point.h"
 #include "weir/core/error.h"
+#include "weir/core/store_path_internal.h"
 #include "weir/dstream/log/log_identity_internal.h"
 #include "weir/dstream/log/log_writer_internal.h"
 
@@ -37,6 +38,7 @@ LogWriter::LogWriter(std::shared_ptr<DurableStore> store, const LogIdentity& fre
     predecessor_ = last.id;
     predecessor_end_ = last.end;
     store_->sync_file(path_of(predecessor_));
+    store_->sync_directory(parent_of(kIdentityPath));
     ledger_.segments.push_back({first, 0, 0});
     first_needed_ = ledger_.first_needed(rules_.released());
     ledger_.segments.pop_back();

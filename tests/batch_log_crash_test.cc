@@ -1,0 +1,176 @@
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "log_records.h"
+
+namespace weir {
+namespace {
+
+using namespace test;
+
+constexpr std::uint64_t kSeeds = 1000;
+
+/// A driver that appends, waits and dies, and is started again; what it must find each time.
+class Lives {
+ public:
+  explicit Lives(std::uint64_t seed) : random_(seed) {
+    options_.durability = static_cast<Durability>(below(4) == 0 ? 1 + below(2) : 0);
+    options_.sync_interval = std::chrono::milliseconds(1);
+    options_.segment_bytes = below(2) == 0 ? 64u << 20 : 100 + below(2000);
+  }
+
+  void live() {
+    if (below(4) != 0) disk_.stop_after(1 + below(60));
+    try {
+      const auto log = open_log(disk_.start(), options_);
+      ASSERT_NO_FATAL_FAILURE(expect_what_was_kept(log->history()));
+      EXPECT_GT(log->epoch(), epoch_);
+      epoch_ = log->epoch();
+      try {
+        for (std::uint64_t left = below(80); left > 0; --left) act(*log);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kUnreachable) << error.what();
+        expect_says(error, "dead");
+      }
+      log->abandon();
+    } catch (const Error& error) {  // died while opening
+      EXPECT_EQ(error.code(), ErrorCode::kUnreachable) << error.what();
+      expect_says(error, "dead");
+    }
+    if (below(3) == 0) {
+      disk_.kill();
+    } else {
+      disk_.crash(random_);
+      if (options_.durability != Durability::kBatch) safe_ = flushed_;
+    }
+  }
+
+ private:
+  std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
+
+  void append(BatchLog& log, LogRecord record) {
+    // It may be written although this throws.
+    records_.push_back(record);
+    try {
+      log.append(std::move(record));
+    } catch (...) {
+      records_.pop_back();
+      throw;
+    }
+  }
+
+  void act(BatchLog& log) {
+    const std::string something(below(300), static_cast<char>(random_()));
+    switch (below(8)) {
+      case 0:
+      case 1:
+      case 2:
+        append(log, intent(last_ + 1, something));
+        open_.insert(++last_);
+        break;
+      case 3:
+      case 4:
+        if (open_.empty()) return;
+        append(log, commit(*open_.begin()));
+        open_.erase(open_.begin());
+        break;
+      case 5: {
+        const std::uint64_t committed = open_.empty() ? last_ : *open_.begin() - 1;
+        if (committed == 0 || committed < first_) return;
+        append(log, checkpoint(committed, something));
+        if (below(2) == 0) return;
+        const std::uint64_t released = committed - below(2);
+        log.release(released);
+        releases_.insert(released);
+        break;
+      }
+      case 6:
+        log.await(records_.size() - begun_at_);
+        safe_ = records_.size();
+        return;
+      default:
+        if (below(4) != 0) return;
+        log.flush();
+        safe_ = flushed_ = records_.size();
+    }
+  }
+
+  /// The history after the first `count` records and a release.
+  LogHistory expected(std::size_t count, std::uint64_t released) const {
+    LogHistory history;
+    for (std::size_t i = 0; i < count; ++i) {
+      const LogRecord& record = records_[i];
+      if (record.kind == LogRecord::Kind::kCheckpoint) history.checkpoint = record;
+      if (record.kind == LogRecord::Kind::kIntent) history.last_sequence = record.sequence;
+      if (record.sequence <= released) continue;
+      if (record.kind == LogRecord::Kind::kIntent) history.intents.push_back(record);
+      if (record.kind == LogRecord::Kind::kCommit) history.commits.push_back(record);
+    }
+    return history;
+  }
+
+  static bool same(const LogHistory& a, const LogHistory& b) {
+    return a.intents == b.intents && a.commits == b.commits && a.checkpoint == b.checkpoint &&
+           a.last_sequence == b.last_sequence;
+  }
+
+  void expect_what_was_kept(const LogHistory& history) {
+    std::optional<std::size_t> kept;
+    std::uint64_t released = 0;
+    for (std::size_t count = records_.size() + 1; count-- > safe_ && !kept;) {
+      for (const std::uint64_t release : releases_) {
+        if (kept || !same(expected(count, release), history)) continue;
+        kept = count;
+        released = release;  // the lowest: others are of batches that are not there
+      }
+    }
+    ASSERT_TRUE(kept.has_value()) << "not a prefix of the " << records_.size()
+                                  << " records with at least the " << safe_ << " safe ones";
+    // What was accepted is durable, but for what was only just written.
+    records_.resize(*kept);
+    safe_ = flushed_ = *kept;
+    begun_at_ = *kept;
+    releases_ = {released};
+    last_ = history.last_sequence;
+    open_.clear();
+    for (const LogRecord& record : history.intents) open_.insert(record.sequence);
+    for (const LogRecord& record : history.commits) open_.erase(record.sequence);
+  }
+
+  std::mt19937_64 random_;
+  MemoryDisk disk_;
+  BatchLog::Options options_;
+  std::uint64_t epoch_ = 0;
+  std::vector<LogRecord> records_;  ///< all that may be in the log, in order
+  std::size_t begun_at_ = 0;        ///< records before this epoch
+  std::size_t safe_ = 0;            ///< of those, how many must be there
+  std::size_t flushed_ = 0;         ///< and after the machine's death, under every option
+  std::set<std::uint64_t> releases_{0};
+  std::uint64_t last_ = 0;
+  std::uint64_t first_ = 1;
+  std::set<std::uint64_t> open_;
+};
+
+TEST(BatchLogCrashes, WhatWasAwaitedIsThereAndNothingElseThanAPrefix) {
+  const char* const one = std::getenv("WEIR_TEST_SEED");
+  const std::uint64_t begin = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
+  const std::uint64_t end = one != nullptr ? begin : kSeeds;
+  for (std::uint64_t seed = begin; seed <= end && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("WEIR_TEST_SEED=" + std::to_string(seed));
+    Lives lives(seed);
+    for (int life = 0; life < 6; ++life) ASSERT_NO_FATAL_FAILURE(lives.live());
+  }
+}
+
+}  // namespace
+}  // namespace weir
