@@ -62,7 +62,11 @@ class KeyedVersion {
   /// Every key in the order of iteration (see keyed_table.h), one at a time:
   ///     for (auto cursor = version.cursor(); cursor.next();) use(cursor.key(), cursor.state());
   class Cursor;
-  Cursor cursor() const { return Cursor(*this); }
+  Cursor cursor() const { return cursor(table_->range().begin, table_->range().end); }
+  /// Only of groups in [first, last), which are owned.
+  Cursor cursor(std::uint32_t first, std::uint32_t last) const {
+    return Cursor(*this, first, last);
+  }
 
   /// A key that was last updated at `time`; sorts by that and then by the order of iteration.
   struct Due {
@@ -136,22 +140,22 @@ class KeyedVersion {
 template <class K, class S>
 class KeyedVersion<K, S>::Cursor {
  public:
-  explicit Cursor(const KeyedVersion& version)
-      : version_(&version), group_(version.table_->range().begin) {
+  Cursor(const KeyedVersion& version, std::uint32_t first, std::uint32_t last)
+      : version_(&version), group_(first), last_(last) {
     for (std::size_t i = 0; i < version.overlays_.size(); ++i) {
       const Changes& changes = version.overlays_[i]->changes();
       for (std::size_t j = 0; j < changes.entries().size(); ++j) {
         const auto& change = changes.entries()[j].second;
         if (change.existed || !change.state) continue;
-        added_.push_back({version.table_->range().group_of(changes.hashes()[j]), i, j});
+        const std::uint32_t number = version.table_->range().group_of(changes.hashes()[j]);
+        if (first <= number && number < last) added_.push_back({number, i, j});
       }
     }
     std::sort(added_.begin(), added_.end());
   }
 
   bool next() {
-    const KeyGroups& range = version_->table_->range();
-    for (; group_ < range.end; ++group_, at_ = 0) {
+    for (; group_ < last_; ++group_, at_ = 0) {
       const auto& group = version_->table_->group(group_);
       while (at_ < group.end()) {
         const std::uint32_t at = at_++;
@@ -193,6 +197,7 @@ class KeyedVersion<K, S>::Cursor {
   std::vector<std::tuple<std::uint32_t, std::size_t, std::size_t>> added_;  // group, overlay, entry
   std::size_t added_at_ = 0;
   std::uint32_t group_;
+  std::uint32_t last_;
   std::uint32_t at_ = 0;
   std::uint64_t hash_ = 0;
   const K* key_ = nullptr;
