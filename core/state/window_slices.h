@@ -42,27 +42,31 @@ struct WindowSlice {
   std::uint64_t bytes() const { return keys->bytes() + values->bytes(); }
 };
 
-/// The slices of a window that have keys, by ascending position.
+/// The slices of a window that have keys, by ascending position. Batches that were cut at a shorter
+/// interval than today's share a position; they are told apart by their number at it.
 template <class K, class V>
 class WindowSlices {
  public:
   using Slice = WindowSlice<K, V>;
 
-  const Slice* find(std::int64_t position) const {
-    const auto at = lower_bound(position);
-    return at != slices_.end() && at->position == position ? &*at : nullptr;
+  void append_at(std::int64_t position, std::vector<Slice>& found) const {
+    for (std::size_t i = first(position); i < slices_.size(); ++i) {
+      if (slices_[i].position != position) break;
+      found.push_back(slices_[i]);
+    }
   }
   void add(Slice slice) {
     bytes_ += slice.bytes();
     slices_.push_back(std::move(slice));
   }
   /// Does nothing if the slice has left.
-  void set_values(std::int64_t position, std::shared_ptr<const SliceValues<V>> values) {
-    const auto at = slices_.begin() + (lower_bound(position) - slices_.begin());
-    if (at == slices_.end() || at->position != position) return;
-    bytes_ -= at->values->bytes();
+  void set_values(std::int64_t position, std::size_t number,
+                  std::shared_ptr<const SliceValues<V>> values) {
+    const std::size_t at = first(position) + number;
+    if (at >= slices_.size() || slices_[at].position != position) return;
+    bytes_ -= slices_[at].values->bytes();
     bytes_ += values->bytes();
-    at->values = std::move(values);
+    slices_[at].values = std::move(values);
   }
   void drop_before(std::int64_t position) {
     while (!slices_.empty() && slices_.front().position < position) {
@@ -73,9 +77,11 @@ class WindowSlices {
   std::uint64_t bytes() const { return bytes_ + slices_.size() * sizeof(Slice); }
 
  private:
-  auto lower_bound(std::int64_t position) const {
-    return std::lower_bound(slices_.begin(), slices_.end(), position,
-                            [](const Slice& slice, std::int64_t p) { return slice.position < p; });
+  std::size_t first(std::int64_t position) const {
+    const auto at =
+        std::lower_bound(slices_.begin(), slices_.end(), position,
+                         [](const Slice& slice, std::int64_t p) { return slice.position < p; });
+    return static_cast<std::size_t>(at - slices_.begin());
   }
 
   std::deque<Slice> slices_;

@@ -116,9 +116,10 @@ class WindowOperator<K, V, Reduce, Inverse, Keep>::Update {
     const Version before = records_of(base_);
     const auto newest = newest_of(base_);
     const Slice slice = make_slice();
-    if (newest && slice.position <= *newest) {
-      throw Error(ErrorCode::kInternal, "batch time " + to_string(batch_.time) +
-                                            " is not an interval after that of the window's state");
+    if (newest && slice.position < *newest) {
+      throw Error(ErrorCode::kInternal,
+                  "batch time " + to_string(batch_.time) +
+                      " is before that of the newest slice of the window's state");
     }
     auto overlay = std::make_unique<Overlay>(slice);
     overlay_ = overlay.get();
@@ -156,29 +157,26 @@ class WindowOperator<K, V, Reduce, Inverse, Keep>::Update {
   }
 
   // What `advance` is given as the slices.
-  std::optional<Slice> find_slice(std::int64_t position) const {
-    std::optional<Slice> found;
-    if (overlay_->slice().position == position) return std::nullopt;  // has just entered
+  std::vector<Slice> slices_at(std::int64_t position) const {
+    std::vector<Slice> found;
+    static_cast<const Table&>(*base_.table).slices().append_at(position, found);
     for (const auto* overlay : base_.overlays) {
       const auto& slice = static_cast<const Overlay*>(overlay)->slice();
-      if (slice.position == position && !slice.keys->keys.empty()) found = slice;
+      if (slice.position == position && !slice.keys->keys.empty()) found.push_back(slice);
     }
-    if (!found) {
-      const auto* slice = static_cast<const Table&>(*base_.table).slices().find(position);
-      if (slice != nullptr) found = *slice;
-    }
-    if (!found) return std::nullopt;
     const auto use_turned = [&](const Overlay& overlay) {
-      for (const auto& [turned, values] : overlay.turned) {
-        if (turned == position) found->values = values;
+      for (const auto& turned : overlay.turned) {
+        if (turned.position == position) found[turned.number].values = turned.values;
       }
     };
+    if (found.empty()) return found;
     for (const auto* overlay : base_.overlays) use_turned(static_cast<const Overlay&>(*overlay));
     use_turned(*overlay_);
     return found;
   }
-  void set_values(std::int64_t position, std::shared_ptr<const SliceValues<V>> values) {
-    overlay_->turned.emplace_back(position, std::move(values));
+  void set_values(std::int64_t position, std::size_t number,
+                  std::shared_ptr<const SliceValues<V>> values) {
+    overlay_->turned.push_back({position, number, std::move(values)});
   }
 
   // Within each window's length the resting keys of every group are written once more, so that

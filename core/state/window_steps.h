@@ -70,7 +70,7 @@ class WindowSteps {
   bool keeps(const std::pair<K, V>& element) const { return keep_(element); }
 
   /// Brings the totals from the slice at `from` (none: the first) to `slice`. `records` offers
-  /// edit, erase and prefetch_*, `slices` find_slice and set_values. Keys that are in no slice any
+  /// edit, erase and prefetch_*, `slices` slices_at and set_values. Keys that are in no slice any
   /// more and stay are appended to `resting`.
   template <class Records, class Slices>
   void advance(Records& records, Slices& slices, std::optional<std::int64_t> from,
@@ -85,6 +85,7 @@ class WindowSteps {
     for_each(records, slice, [&](std::size_t i, std::uint64_t hash, const K& key) {
       records.edit(hash, key).enter(reduce_, blocks(), slice.position, slice.values->values[i]);
     });
+    if (from == slice.position) return;  // the position was gone to by another slice
     turn(records, slices, slice.position);
     leave(records, slices, slice.position, resting);
   }
@@ -124,41 +125,44 @@ class WindowSteps {
   template <class Records, class Slices>
   void turn(Records& records, Slices& slices, std::int64_t at) const {
     if constexpr (Total::kSuffixes) {
-      const std::int64_t begin = blocks().begin(blocks().of(at));
       if (blocks().length == 1) return;
-      const auto slice = slices.find_slice(begin - 1 - (at - begin));
-      if (!slice) return;
-      auto turned = std::make_shared<SliceValues<V>>();
-      turned->values.reserve(slice->keys->keys.size());
-      turned->present.reserve(slice->keys->keys.size());
-      for_each(records, *slice, [&](std::size_t i, std::uint64_t hash, const K& key) {
-        auto behind = records.edit(hash, key).turn(reduce_, blocks(), at, slice->values->values[i]);
-        turned->present.push_back(behind.has_value());
-        turned->values.push_back(behind ? std::move(*behind) : V());
-      });
-      slices.set_values(slice->position, std::move(turned));
+      const std::int64_t begin = blocks().begin(blocks().of(at));
+      const auto found = slices.slices_at(begin - 1 - (at - begin));
+      for (std::size_t number = found.size(); number-- > 0;) {
+        const Slice& slice = found[number];
+        auto turned = std::make_shared<SliceValues<V>>();
+        turned->values.reserve(slice.keys->keys.size());
+        turned->present.reserve(slice.keys->keys.size());
+        for_each(records, slice, [&](std::size_t i, std::uint64_t hash, const K& key) {
+          auto behind =
+              records.edit(hash, key).turn(reduce_, blocks(), at, slice.values->values[i]);
+          turned->present.push_back(behind.has_value());
+          turned->values.push_back(behind ? std::move(*behind) : V());
+        });
+        slices.set_values(slice.position, number, std::move(turned));
+      }
     }
   }
 
   template <class Records, class Slices>
   void leave(Records& records, Slices& slices, std::int64_t at, Resting* resting) const {
-    const auto slice = slices.find_slice(at - blocks().length);
-    if (!slice) return;
-    for_each(records, *slice, [&](std::size_t i, std::uint64_t hash, const K& key) {
-      Total& total = records.edit(hash, key);
-      if constexpr (Total::kRests) {
-        total.leave(inverse_, blocks(), at, slice->values->at(i));
-        if (total.slices != 0) return;
-        if (keeps({key, total.total})) {
-          if (resting != nullptr) resting->push_back({hash, key, total.total});
+    for (const Slice& slice : slices.slices_at(at - blocks().length)) {
+      for_each(records, slice, [&](std::size_t i, std::uint64_t hash, const K& key) {
+        Total& total = records.edit(hash, key);
+        if constexpr (Total::kRests) {
+          total.leave(inverse_, blocks(), at, slice.values->at(i));
+          if (total.slices != 0) return;
+          if (keeps({key, total.total})) {
+            if (resting != nullptr) resting->push_back({hash, key, total.total});
+          } else {
+            records.erase(hash, key);
+          }
         } else {
-          records.erase(hash, key);
+          total.leave(reduce_, blocks(), at, slice.values->at(i));
+          if (total.slices == 0) records.erase(hash, key);
         }
-      } else {
-        total.leave(reduce_, blocks(), at, slice->values->at(i));
-        if (total.slices == 0) records.erase(hash, key);
-      }
-    });
+      });
+    }
   }
 
   WindowMeasures measures_;

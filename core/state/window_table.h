@@ -30,6 +30,14 @@ struct RestingKey {
   V total{};
 };
 
+/// New values of the slice `number` of those at a position.
+template <class V>
+struct TurnedSlice {
+  std::int64_t position = 0;
+  std::size_t number = 0;
+  std::shared_ptr<const SliceValues<V>> values;
+};
+
 /// What a batch changed. Shares its slice with the tables that it is folded into.
 template <class K, class V, class Total>
 class WindowOverlay final : public StateOverlay {
@@ -43,7 +51,7 @@ class WindowOverlay final : public StateOverlay {
   const Records& records() const { return *records_; }
   void set_records(std::unique_ptr<Records> records) { records_ = std::move(records); }
   /// Slices that this batch turned into suffixes.
-  std::vector<std::pair<std::int64_t, std::shared_ptr<const SliceValues<V>>>> turned;
+  std::vector<TurnedSlice<V>> turned;
   std::vector<RestingKey<K, V>> resting;
 
   void write(SlimWriter& out) const override {
@@ -59,7 +67,7 @@ class WindowOverlay final : public StateOverlay {
   std::uint64_t keys() const override { return slice_.keys->keys.size(); }
   std::uint64_t bytes() const override {
     std::uint64_t bytes = slice_.bytes() + records_->bytes() + footprint_of_resting();
-    for (const auto& [position, values] : turned) bytes += values->bytes();
+    for (const auto& slice : turned) bytes += slice.values->bytes();
     return bytes;
   }
 
@@ -92,7 +100,9 @@ class WindowTable final : public StateTable {
     const auto& typed = static_cast<const Overlay&>(overlay);
     records_.fold(typed.records());
     add(typed.slice());
-    for (const auto& [position, values] : typed.turned) slices_.set_values(position, values);
+    for (const auto& [position, number, values] : typed.turned) {
+      slices_.set_values(position, number, values);
+    }
   }
 
   // Deltas of several writers come one after another, each in the order of batches: nothing can be
@@ -160,12 +170,7 @@ class WindowTable final : public StateTable {
     for (auto at = restored_.begin(); at != restored_.end(); at = restored_.erase(at)) {
       const std::int64_t position = steps_.position_of(Time(Duration(at->first)));
       Restored& piece = at->second;
-      if (const auto next = std::next(at);
-          next != restored_.end() && steps_.position_of(Time(Duration(next->first))) == position) {
-        merge(std::move(piece), next->second);  // written at a shorter interval
-        continue;
-      }
-      if (newest_ && position <= *newest_) {
+      if (newest_ && position < *newest_) {
         throw Error(ErrorCode::kCorrupt, "a slice of a window at " + std::to_string(position) +
                                              " was restored after that at " +
                                              std::to_string(*newest_));
@@ -182,34 +187,16 @@ class WindowTable final : public StateTable {
     records_.recount();
   }
 
-  void merge(Restored earlier, Restored& later) {
-    AggregationTable<K, V> both;
-    for (auto* piece : {&earlier, &later}) {
-      for (std::size_t i = 0; i < piece->keys.keys.size(); ++i) {
-        V& value = piece->values.values[i];
-        const auto [entry, is_new] = both.find_or_insert(
-            piece->keys.hashes[i], std::move(piece->keys.keys[i]), [&] { return value; });
-        if (!is_new) steps_.combine(entry->second, value);
-      }
-      piece->keys = {};
-      piece->values = {};
-    }
-    later.keys.hashes = both.hashes();
-    for (auto& [key, value] : both.entries()) {
-      later.keys.keys.push_back(std::move(key));
-      later.values.values.push_back(std::move(value));
-    }
-    later.resting.insert(later.resting.begin(), earlier.resting.begin(), earlier.resting.end());
-  }
-
   // What `advance` is given as the slices.
   friend Steps;
-  std::optional<WindowSlice<K, V>> find_slice(std::int64_t position) const {
-    const auto* slice = slices_.find(position);
-    return slice == nullptr ? std::nullopt : std::optional(*slice);
+  std::vector<WindowSlice<K, V>> slices_at(std::int64_t position) const {
+    std::vector<WindowSlice<K, V>> found;
+    slices_.append_at(position, found);
+    return found;
   }
-  void set_values(std::int64_t position, std::shared_ptr<const SliceValues<V>> values) {
-    slices_.set_values(position, std::move(values));
+  void set_values(std::int64_t position, std::size_t number,
+                  std::shared_ptr<const SliceValues<V>> values) {
+    slices_.set_values(position, number, std::move(values));
   }
 
   const Steps steps_;
