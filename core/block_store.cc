@@ -12,11 +12,15 @@ std::uint64_t total(const std::vector<Bytes>& pieces) {
 }  // namespace
 
 bool BlockStore::put_block(DatasetId dataset, std::uint32_t partition,
-                           std::shared_ptr<const Block> block, const std::atomic<bool>& cancelled) {
+                           std::shared_ptr<const Block> block, const std::atomic<bool>& cancelled,
+                           bool replace) {
   const std::scoped_lock lock(mutex_);
   if (cancelled.load()) return false;
-  const auto [at, inserted] = blocks_.try_emplace({dataset, partition}, std::move(block));
-  if (inserted) bytes_ += at->second->size_bytes();
+  std::shared_ptr<const Block>& kept = blocks_[{dataset, partition}];
+  if (kept != nullptr && !replace) return true;
+  if (kept != nullptr) bytes_ -= kept->size_bytes();
+  kept = std::move(block);
+  bytes_ += kept->size_bytes();
   return true;
 }
 

@@ -30,10 +30,10 @@ class BlockStore {
   // Whoever gives up an attempt sets `cancelled` and may then release what it writes to: of what
   // comes later nothing is kept.
 
-  /// Keeps `block` unless one is there already (two attempts of one task make equal blocks). False
-  /// if the attempt is cancelled.
+  /// Keeps `block` unless one is there already (two attempts of one task make equal blocks) that it
+  /// is not to replace. False if the attempt is cancelled.
   bool put_block(DatasetId dataset, std::uint32_t partition, std::shared_ptr<const Block> block,
-                 const std::atomic<bool>& cancelled);
+                 const std::atomic<bool>& cancelled, bool replace = false);
   std::shared_ptr<const Block> block(DatasetId dataset, std::uint32_t partition) const;
   void release_dataset(DatasetId dataset);
 

@@ -9,6 +9,7 @@
 namespace weir {
 
 using internal::LeafNeed;
+using internal::StateNeed;
 
 namespace {
 
@@ -100,6 +101,8 @@ DagScheduler::Actions DagScheduler::on_worker_lost(WorkerId worker) {
     at->second.erase(worker);
     at = at->second.empty() ? stored_.erase(at) : std::next(at);
   }
+  std::erase_if(holders_, [&](const auto& held) { return held.second.worker == worker; });
+  workers_.erase(worker);
   Actions actions;
   advance_all(actions);
   return actions;
@@ -109,6 +112,11 @@ void DagScheduler::release_dataset(DatasetId dataset) {
   const auto from = stored_.lower_bound({dataset, 0});
   const auto to = stored_.lower_bound({dataset + 1, 0});
   stored_.erase(from, to);
+}
+
+void DagScheduler::release_state(StateId state) {
+  std::erase_if(holders_, [&](const auto& held) { return held.first.first == state; });
+  last_move_.erase(state);
 }
 
 void DagScheduler::advance_all(Actions& actions) {
@@ -212,6 +220,7 @@ void DagScheduler::launch(JobId id, Job& job, std::size_t at, std::size_t i, Act
   for (const auto& [worker, blocks] : holders) spec.preferred.push_back(worker);
   std::stable_sort(spec.preferred.begin(), spec.preferred.end(),
                    [&](WorkerId a, WorkerId b) { return holders.at(a) > holders.at(b); });
+  if (!stage.plan.states.empty()) add_states(stage, i, spec);
   actions.emplace_back(Launch{std::move(spec)});
 }
 
@@ -243,7 +252,7 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   if (auto* done = std::get_if<Done>(&outcome)) {
     ended.metrics = done->metrics;
     actions.emplace_back(std::move(ended));
-    on_done(id, at, i, worker, std::move(*done), actions);
+    on_done(id, at, i, attempt, worker, std::move(*done), actions);
   } else if (const auto* failed = std::get_if<Failed>(&outcome)) {
     ended.failure = failed->message;
     actions.emplace_back(std::move(ended));
@@ -290,6 +299,10 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   } else if (std::holds_alternative<NeedInputs>(outcome)) {
     task.withhold = false;
     advance(id, actions);
+  } else if (const auto* state = std::get_if<StateLost>(&outcome)) {
+    ended.failure = state->message;
+    actions.emplace_back(std::move(ended));
+    on_state_lost(id, at, i, *state, actions);
   } else {  // Cancelled, though the task is still wanted
     retry(id, at, i, actions);
   }
@@ -306,8 +319,64 @@ void DagScheduler::retry(JobId id, std::size_t at, std::size_t i, Actions& actio
   }
 }
 
-void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, WorkerId worker, Done done,
-                           Actions& actions) {
+/// The versions that the task works on. They decide where it runs: moving one costs more than
+/// moving blocks.
+void DagScheduler::add_states(const Stage& stage, std::size_t i, TaskSpec& spec) {
+  const bool withhold = stage.tasks[i].withhold;
+  for (const StateNeed& need : stage.plan.states[i]) {
+    if (withhold && need.behind && is_stored(*need.behind)) continue;
+    StateInput& input = spec.states.emplace_back(need.input);
+    const auto holder = holders_.find({input.state, input.partition});
+    if (holder == holders_.end()) continue;
+    const WorkerId held_by = holder->second.worker;
+    if (!std::exchange(spec.sticky, true)) {  // else it goes where another state of it is
+      const WorkerId wanted = move_to(need, held_by).value_or(held_by);
+      std::erase(spec.preferred, wanted);
+      spec.preferred.insert(spec.preferred.begin(), wanted);
+    }
+    input.withheld = withhold && spec.preferred.front() == held_by;
+  }
+}
+
+/// The worker that a partition moves to, if its holder has more than its share of the state's
+/// partitions and another one less: it died and came back, say.
+std::optional<WorkerId> DagScheduler::move_to(const StateNeed& need, WorkerId holder) {
+  if (!need.input.writes || workers_.size() < 2) return std::nullopt;
+  const auto last = last_move_.find(need.input.state);
+  if (last != last_move_.end() && last->second >= need.input.sequence) return std::nullopt;
+  std::map<WorkerId, std::size_t> held;
+  for (const WorkerId worker : workers_) held[worker] = 0;
+  for (auto at = holders_.lower_bound({need.input.state, 0});
+       at != holders_.end() && at->first.first == need.input.state; ++at) {
+    ++held[at->second.worker];
+  }
+  const std::size_t least = need.partitions / workers_.size();
+  const std::size_t most = (need.partitions + workers_.size() - 1) / workers_.size();
+  if (held[holder] <= most) return std::nullopt;
+  const auto fewest =
+      std::ranges::min_element(held, {}, [](const auto& worker) { return worker.second; });
+  if (fewest->second >= least) return std::nullopt;
+  last_move_[need.input.state] = need.input.sequence;
+  return fewest->first;
+}
+
+void DagScheduler::on_state_lost(JobId id, std::size_t at, std::size_t i, const StateLost& lost,
+                                 Actions& actions) {
+  holders_.erase({lost.state, lost.partition});
+  actions.emplace_back(StateVersionLost{lost});
+  fail(id, ErrorCode::kStateLost,
+       fmt::format("{}: the state that it works on is lost: {}", describe(jobs_.at(id), at, i),
+                   lost.message),
+       actions);
+}
+
+void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, AttemptId attempt,
+                           WorkerId worker, Done done, Actions& actions) {
+  for (StateOutput& output : done.states) {
+    Holder& holder = holders_[{output.state, output.partition}];
+    if (output.sequence >= holder.sequence) holder = {worker, output.sequence};
+    actions.emplace_back(StateInstalled{attempt, std::move(output)});
+  }
   for (const StoredBlock& block : done.stored) {
     stored_[{block.dataset, block.partition}].insert(worker);
   }

@@ -28,10 +28,15 @@ namespace weir {
 ///     AttemptLost without blame        retried, up to `max_losses`
 ///     FetchFailed                     exactly the map partitions named run again, then the task
 ///     NeedInputs                      launched again with the inputs that had been withheld
+///     StateLost                       the job fails: only who runs batches can make state anew
 ///
 /// A map output that is made anew with other content than the first time (user code that is not a
 /// function of its input) restarts the tasks that consumed the first and what was made of their
 /// outputs, or fails the job where that cannot be undone: effects, persisted elements.
+///
+/// A task that works on state goes to the worker that holds the newest version and waits for it,
+/// and is not sent how to put the version together. When a worker has joined and another one holds
+/// more than its share of a state's partitions, one partition per batch moves over.
 class DagScheduler {
  public:
   struct Options {
@@ -55,8 +60,16 @@ class DagScheduler {
     ErrorCode code = ErrorCode::kJobFailed;
     std::string message;
   };
+  /// The driver accepts the attempt that made this version.
+  struct StateInstalled {
+    AttemptId attempt = 0;
+    StateOutput output;
+  };
+  struct StateVersionLost {
+    StateLost lost;
+  };
   using Action = std::variant<Launch, Cancel, JobSucceeded, JobFailed, StageSubmitted,
-                              StageCompleted, TaskEnded>;
+                              StageCompleted, TaskEnded, StateInstalled, StateVersionLost>;
   using Actions = std::vector<Action>;
 
   DagScheduler() = default;
@@ -66,7 +79,8 @@ class DagScheduler {
   Actions cancel(JobId job, const std::string& reason);
   /// The end of an attempt; attempts that were given up are ignored.
   Actions on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome);
-  /// Its map outputs and blocks are gone. Its running attempts end by outcomes of their own.
+  void on_worker_added(WorkerId worker) { workers_.insert(worker); }
+  /// Its map outputs, blocks and state are gone. Its running attempts end by outcomes of their own.
   Actions on_worker_lost(WorkerId worker);
   /// Nothing can run any more.
   Actions on_failure(const std::string& reason);
@@ -74,6 +88,7 @@ class DagScheduler {
   /// Forgets map outputs / blocks; what a running job still needs is made anew.
   void release_shuffle(ShuffleId shuffle) { shuffles_.erase(shuffle); }
   void release_dataset(DatasetId dataset);
+  void release_state(StateId state);
 
   std::size_t num_jobs() const { return jobs_.size(); }
   bool is_idle() const { return jobs_.empty() && attempts_.empty(); }
@@ -118,6 +133,11 @@ class DagScheduler {
     std::size_t task = 0;
   };
   using BlockKey = std::pair<DatasetId, std::uint32_t>;
+  using StateKey = std::pair<StateId, std::uint32_t>;
+  struct Holder {
+    WorkerId worker;
+    std::uint64_t sequence = 0;  // of the version it has
+  };
 
   void advance(JobId id, Actions& actions);
   void advance_all(Actions& actions);
@@ -125,9 +145,13 @@ class DagScheduler {
                Actions& actions);
   bool inputs_ready(const Stage& stage, std::size_t task, std::vector<ShuffleId>& missing) const;
   void launch(JobId id, Job& job, std::size_t stage, std::size_t task, Actions& actions);
+  void add_states(const Stage& stage, std::size_t task, TaskSpec& spec);
+  std::optional<WorkerId> move_to(const internal::StateNeed& need, WorkerId holder);
+  void on_state_lost(JobId id, std::size_t stage, std::size_t task, const StateLost& lost,
+                     Actions& actions);
   void retry(JobId id, std::size_t stage, std::size_t task, Actions& actions);
-  void on_done(JobId id, std::size_t stage, std::size_t task, WorkerId worker, Done done,
-               Actions& actions);
+  void on_done(JobId id, std::size_t stage, std::size_t task, AttemptId attempt, WorkerId worker,
+               Done done, Actions& actions);
   void register_output(ShuffleId shuffle, std::size_t map_task, MapOutput output, Actions& actions);
   void restart_consumers(ShuffleId shuffle, Actions& actions);
   void restart(Stage& stage, Task& task, Actions& actions);
@@ -143,6 +167,9 @@ class DagScheduler {
   std::unordered_map<AttemptId, AttemptInfo> attempts_;
   std::map<ShuffleId, Shuffle> shuffles_;
   std::map<BlockKey, std::set<WorkerId>> stored_;
+  std::map<StateKey, Holder> holders_;
+  std::map<StateId, std::uint64_t> last_move_;  // the batch in which a partition moved
+  std::set<WorkerId> workers_;
   AttemptId last_attempt_ = 0;
 };
 

@@ -62,6 +62,7 @@ void DatasetBase::visit_dependencies(
 }
 
 void DatasetBase::describe_input(std::uint32_t, LeafInput&) const {}
+void DatasetBase::describe_state(std::uint32_t, StateInput&) const {}
 
 std::uint32_t require_partitions(const char* operation, std::uint64_t partitions) {
   if (partitions >= 1 && partitions <= kMaxPartitions) {

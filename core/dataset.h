@@ -14,6 +14,7 @@
 #include "weir/core/block.h"
 #include "weir/core/chunk.h"
 #include "weir/core/loader.h"
+#include "weir/core/state/state_table.h"
 #include "weir/core/task_run.h"
 
 /// The untyped graph behind `Rdd<T>`.
@@ -58,13 +59,20 @@ class StageNode {
 /// partitions of equal index.
 struct Partitioner {
   std::uint32_t partitions = 0;  ///< by the high bits of the key's hash
+  std::uint32_t key_groups = 0;  ///< partitions are runs of so many key groups; 0: of hashes
 
   bool operator==(const Partitioner&) const = default;
 
   /// The high bits choose the partition, so that the low bits stay even within one for its tables.
   std::uint32_t partition_of(std::uint64_t hash) const {
+    if (key_groups != 0) return KeyGroups::partition_of(hash, partitions, key_groups);
     __extension__ using Wide = unsigned __int128;
     return static_cast<std::uint32_t>((static_cast<Wide>(hash) * partitions) >> 64);
+  }
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & partitions & key_groups;
   }
 };
 
@@ -112,6 +120,10 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   /// Sources: describes partition p to the task that will compute it.
   virtual void describe_input(std::uint32_t p, LeafInput& input) const;
   virtual bool is_source() const { return false; }
+  /// Leaves that read or update state: which version partition p works on (`state`, `partition`,
+  /// `sequence`, `time`, `writes`; the rest is filled in when the task is launched).
+  virtual bool has_state() const { return false; }
+  virtual void describe_state(std::uint32_t p, StateInput& input) const;
   /// Set for datasets that read a shuffle: their other side.
   virtual const ShuffleSource* shuffle() const { return nullptr; }
 
@@ -155,15 +167,14 @@ class Dataset : public DatasetBase {
 
   /// The partition's elements, from the stored block if the dataset is persisted and it is here.
   std::unique_ptr<ChunkStream<T>> open(TaskRun& run, std::uint32_t partition) const {
-    const DatasetId stored_as = run.cached_as(node_index());
-    if (stored_as == 0) return compute(run, partition);
+    if (run.cached_as(node_index()) == nullptr) return compute(run, partition);
     if constexpr (is_persistable<T>) {
-      auto block = run.blocks().block(stored_as, partition);
+      auto block = run.stored_block(node_index(), partition);
       if (block == nullptr) {
         auto elements = drain(*compute(run, partition));
         elements.shrink_to_fit();
         block = std::make_shared<const MemoryBlock<owned_t<T>>>(std::move(elements));
-        run.keep_block(stored_as, partition, block);
+        run.keep_block(node_index(), partition, block);
       }
       return std::make_unique<SteppedStream<T>>(open_block<T>(std::move(block)), run);
     } else {

@@ -141,6 +141,15 @@ void Engine::release_dataset(DatasetId dataset) {
   });
 }
 
+void Engine::release_state(StateId state) {
+  states_.forget(state);
+  if (stopped_.load()) return;
+  runner_->post([this, state] {
+    scheduler_.release_state(state);
+    runner_->release_state(state);
+  });
+}
+
 void Engine::add_listener(std::shared_ptr<Listener> listener) {
   const std::scoped_lock lock(listeners_mutex_);
   listeners_.push_back(std::move(listener));
@@ -166,6 +175,7 @@ void Engine::on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome)
 }
 
 void Engine::on_worker_added(WorkerId worker, std::uint32_t slots) {
+  scheduler_.on_worker_added(worker);
   notify(&Listener::on_worker_added, WorkerAdded{worker, slots});
 }
 
@@ -198,7 +208,12 @@ void Engine::finish(JobId id,
 void Engine::perform(DagScheduler::Actions actions) {
   for (DagScheduler::Action& action : actions) {
     if (auto* launch = std::get_if<DagScheduler::Launch>(&action)) {
-      runner_->launch(std::move(launch->task));
+      this->launch(std::move(launch->task));
+    } else if (const auto* installed = std::get_if<DagScheduler::StateInstalled>(&action)) {
+      states_.installed(installed->attempt, installed->output);
+    } else if (const auto* lost = std::get_if<DagScheduler::StateVersionLost>(&action)) {
+      log_warning("state was lost: " + lost->lost.message);
+      states_.lost(lost->lost);
     } else if (const auto* cancel = std::get_if<DagScheduler::Cancel>(&action)) {
       runner_->cancel(cancel->attempt);
     } else if (auto* succeeded = std::get_if<DagScheduler::JobSucceeded>(&action)) {
@@ -216,6 +231,20 @@ void Engine::perform(DagScheduler::Actions actions) {
       notify(&Listener::on_task_ended, std::move(*ended));
     }
   }
+}
+
+/// The versions that a task works on are looked up as late as this, so that a task that is tried
+/// again is told of what was installed meanwhile.
+void Engine::launch(TaskSpec task) {
+  for (StateInput& need : task.states) {
+    StateInput input =
+        states_.input(need.state, need.partition, need.sequence, need.writes, !need.withheld);
+    input.node = need.node;
+    input.time = need.time;
+    input.withheld = need.withheld;
+    need = std::move(input);
+  }
+  runner_->launch(std::move(task));
 }
 
 namespace internal {

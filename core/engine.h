@@ -14,6 +14,7 @@
 #include "weir/core/dag_scheduler.h"
 #include "weir/core/listener.h"
 #include "weir/core/stage.h"
+#include "weir/core/state/state_tracker.h"
 #include "weir/core/task.h"
 
 namespace weir {
@@ -36,7 +37,8 @@ class Engine final : private TaskRunner::Observer {
   DatasetId next_dataset_id() { return ++last_dataset_; }
 
   /// Runs the job to its end and returns each task's result, in the order of its partitions. Throws
-  /// Error(kJobFailed), Error(kCancelled) when it is cancelled or the engine stopped.
+  /// Error(kJobFailed), Error(kStateLost) when a version of state cannot be had (`states()` then
+  /// knows), Error(kCancelled) when it is cancelled or the engine stopped.
   std::vector<Bytes> run_job(internal::JobPlan plan);
   /// Ends the running jobs of `owner` (see BatchScope); their callers get Error(kCancelled) with
   /// the reason.
@@ -44,6 +46,12 @@ class Engine final : private TaskRunner::Observer {
 
   void release_shuffle(ShuffleId shuffle);
   void release_dataset(DatasetId dataset);
+
+  /// What is known of stateful operators' versions.
+  StateTracker& states() { return states_; }
+  StateId next_state_id() { return ++last_state_; }
+  /// Forgets the state and frees it on the workers; its files stay.
+  void release_state(StateId state);
 
   void add_listener(std::shared_ptr<Listener> listener);
   void remove_listener(const std::shared_ptr<Listener>& listener);
@@ -68,6 +76,7 @@ class Engine final : private TaskRunner::Observer {
   void on_result_refused(WorkerId worker, AttemptId attempt) override;
   void on_failure(const std::string& reason) override;
   void perform(DagScheduler::Actions actions);
+  void launch(TaskSpec task);
   void finish(JobId job, const std::function<void(std::promise<std::vector<Bytes>>&)>& settle);
 
   template <class Event>
@@ -78,8 +87,10 @@ class Engine final : private TaskRunner::Observer {
   std::uint64_t hash_seed_ = 0;
   std::atomic<DatasetId> last_dataset_{0};
   std::atomic<JobId> last_job_{0};
+  std::atomic<StateId> last_state_{0};
   std::atomic<bool> stopped_{false};
 
+  StateTracker states_;
   DagScheduler scheduler_;                             // decision thread only
   std::map<JobId, std::unique_ptr<PendingJob>> jobs_;  // decision thread only
   std::string failure_;  // decision thread only; nothing runs any more

@@ -40,6 +40,7 @@ int exit_code(ErrorCode code) {
     case ErrorCode::kNotAllowed: return 5;
     case ErrorCode::kDataLoss: return 6;
     case ErrorCode::kJobFailed:
+    case ErrorCode::kStateLost:
     case ErrorCode::kCancelled:
     case ErrorCode::kCorrupt:
     case ErrorCode::kInternal: return 1;

@@ -13,6 +13,7 @@ enum class ErrorCode {
   kNotAllowed,       ///< refused by authentication or authorisation: exit code 5
   kDataLoss,         ///< going on would lose or double data: exit code 6
   kJobFailed,        ///< a task failed for good, usually user code: exit code 1
+  kStateLost,        ///< kept state is gone; caught by who runs batches, who makes it anew: code 1
   kCancelled,        ///< the context was stopped while the work was running: exit code 1
   kCorrupt,          ///< bytes that fail their checks (frame, archive, file): exit code 1
   kInternal,         ///< a defect of Weir itself: exit code 1

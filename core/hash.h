@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -12,6 +13,21 @@ namespace weir {
 
 /// XXH3, 64 bits (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md).
 std::uint64_t hash_bytes(std::string_view bytes, std::uint64_t seed = 0);
+
+/// `hash_bytes` of bytes that come in pieces.
+class StreamHash {
+ public:
+  StreamHash();
+  void add(std::string_view bytes);
+  std::uint64_t value() const;
+
+ private:
+  struct State;
+  struct Free {
+    void operator()(State* state) const;
+  };
+  std::unique_ptr<State, Free> state_;
+};
 
 /// Specialise with `std::uint64_t operator()(const K&) const` to hash keys of a type by other means
 /// than XXH3 of their encoding. Equal keys, and a view and its owning form, must hash alike.

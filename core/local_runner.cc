@@ -70,6 +70,7 @@ class LocalRunner final : public TaskRunner {
 
   void release_shuffle(ShuffleId shuffle) override { executor_.blocks().release_shuffle(shuffle); }
   void release_dataset(DatasetId dataset) override { executor_.blocks().release_dataset(dataset); }
+  void release_state(StateId state) override { executor_.states().release(state); }
   std::uint32_t total_slots() const override { return slots_; }
 
  private:

@@ -21,7 +21,7 @@ class ShuffleWriter final : public StageOutput {
   ShuffleWriter(Partitioner partitioner, Aggregator aggregator)
       : partitioner_(partitioner), aggregator_(std::move(aggregator)) {}
   explicit ShuffleWriter(StageReader& in) : parent_(in.parent<In>()) {
-    in.bytes() & partitioner_.partitions;
+    in.bytes() & partitioner_;
     aggregator_ = read_function<Aggregator>(in.bytes());
   }
 
@@ -33,7 +33,7 @@ class ShuffleWriter final : public StageOutput {
     return code_id(&ShuffleWriter::load);
   }
   void write(SlimWriter& out) const override {
-    out & partitioner_.partitions;
+    out & partitioner_;
     write_function(out, aggregator_);
   }
 

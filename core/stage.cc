@@ -43,33 +43,47 @@ class StageBuilder {
 
   void add_task(const std::shared_ptr<DatasetBase>& root, std::uint32_t partition) {
     std::vector<LeafNeed> needs;
-    collect(*root, partition, std::nullopt, needs);
+    std::vector<StateNeed> states;
+    collect(*root, partition, std::nullopt, needs, states);
     plan_.partitions.push_back(partition);
     plan_.needs.push_back(std::move(needs));
+    if (!states_.empty()) plan_.states.push_back(std::move(states));
   }
 
  private:
   std::uint32_t add(DatasetBase& dataset) {
     if (const auto known = index_.find(&dataset); known != index_.end()) return known->second;
     std::vector<std::uint32_t> parents;
-    for (const auto& parent : dataset.parents()) parents.push_back(add(*parent));
+    std::vector<std::uint32_t> states;
+    for (const auto& parent : dataset.parents()) {
+      parents.push_back(add(*parent));
+      if (const auto with = states_.find(parents.back()); with != states_.end()) {
+        states.insert(states.end(), with->second.begin(), with->second.end());
+      }
+    }
     const auto at = static_cast<std::uint32_t>(index_.size());
     index_.emplace(&dataset, at);
+    if (dataset.has_state()) states.push_back(at);
+    std::sort(states.begin(), states.end());
+    states.erase(std::unique(states.begin(), states.end()), states.end());
+    if (!states.empty()) states_.emplace(at, states);
     write_node(nodes_, dataset, parents);
     if (dataset.shuffle() != nullptr) shuffles_.push_back(&dataset);
-    if (dataset.storage_level() != StorageLevel::kNone) plan_.cached.push_back({at, dataset.id()});
+    if (dataset.storage_level() != StorageLevel::kNone) {
+      plan_.cached.push_back({at, dataset.id(), std::move(states)});
+    }
     return at;
   }
 
   void collect(DatasetBase& dataset, std::uint32_t partition,
                std::optional<std::pair<DatasetId, std::uint32_t>> behind,
-               std::vector<LeafNeed>& needs) const {
+               std::vector<LeafNeed>& needs, std::vector<StateNeed>& states) const {
     if (!behind && dataset.storage_level() != StorageLevel::kNone) {
       behind.emplace(dataset.id(), partition);
     }
     if (!dataset.is_source() && dataset.shuffle() == nullptr) {
       dataset.visit_dependencies(partition, [&](std::uint32_t i, std::uint32_t q) {
-        collect(*dataset.parents()[i], q, behind, needs);
+        collect(*dataset.parents()[i], q, behind, needs, states);
       });
       return;
     }
@@ -80,8 +94,22 @@ class StageBuilder {
       return other.input.node == need.input.node && other.input.partition == partition;
     });
     if (same != needs.end()) {  // reached twice: spared only if both ways are behind one block
-      if (same->behind != behind) same->behind.reset();
+      if (same->behind == behind) return;
+      same->behind.reset();
+      for (StateNeed& state : states) {
+        if (state.input.node == need.input.node && state.input.partition == partition) {
+          state.behind.reset();
+        }
+      }
       return;
+    }
+    if (dataset.has_state()) {
+      StateNeed state;
+      dataset.describe_state(partition, state.input);
+      state.input.node = need.input.node;
+      state.partitions = dataset.num_partitions();
+      state.behind = behind;
+      states.push_back(std::move(state));
     }
     need.behind = behind;
     if (dataset.shuffle() != nullptr) {
@@ -97,6 +125,7 @@ class StageBuilder {
   SlimWriter nodes_;
   std::unordered_map<const DatasetBase*, std::uint32_t> index_;
   std::vector<DatasetBase*> shuffles_;
+  std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> states_;  // see CacheSlot
 };
 
 /// What the user calls the dataset, else its operation.

@@ -21,6 +21,14 @@ struct LeafNeed {
   std::optional<std::pair<DatasetId, std::uint32_t>> behind;
 };
 
+/// A version of a partition's state that a task reads or updates.
+struct StateNeed {
+  StateInput input;              ///< as `DatasetBase::describe_state` says
+  std::uint32_t partitions = 0;  ///< of the state
+  /// As of a leaf.
+  std::optional<std::pair<DatasetId, std::uint32_t>> behind;
+};
+
 /// A stage as the scheduler sees it: ids and bytes.
 struct StagePlan {
   std::string name;
@@ -29,9 +37,10 @@ struct StagePlan {
   /// What task i (not partition i: a job may want some partitions only) computes and needs.
   std::vector<std::uint32_t> partitions;
   std::vector<std::vector<LeafNeed>> needs;
-  std::optional<ShuffleId> writes;  ///< a map stage
-  std::uint32_t reducers = 0;       ///< of what it writes: pieces per task
-  bool has_effects = false;         ///< results left the task already (foreach): never undone
+  std::vector<std::vector<StateNeed>> states;  ///< empty: no task has any
+  std::optional<ShuffleId> writes;             ///< a map stage
+  std::uint32_t reducers = 0;                  ///< of what it writes: pieces per task
+  bool has_effects = false;  ///< results left the task already (foreach): never undone
 };
 
 /// Map stages in an order in which each stage comes after those it reads; the result stage last.

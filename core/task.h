@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "weir/core/bytes.h"
+#include "weir/core/state/state_task.h"
 #include "weir/core/time.h"
 
 /// What the driver's scheduler and whoever runs tasks say to each other: plain data, no user types.
@@ -79,10 +80,13 @@ struct LeafInput {
 struct CacheSlot {
   std::uint32_t node = 0;
   DatasetId dataset = 0;
+  /// Nodes with state that it is, or is computed from within the stage. A task that is to update
+  /// that state reads no such block: an attempt that failed may have left it.
+  std::vector<std::uint32_t> states;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & node & dataset;
+    ar & node & dataset & states;
   }
 };
 
@@ -102,6 +106,7 @@ struct TaskSpec {
   std::uint32_t attempt_number = 1;  ///< 1 for the first try of this task
   std::shared_ptr<const StageProgram> program;
   std::vector<LeafInput> inputs;
+  std::vector<StateInput> states;
   std::vector<CacheSlot> cached;
   bool inputs_withheld = false;  ///< inputs behind cached blocks were left out; see `NeedInputs`
   std::optional<ShuffleId> writes_shuffle;  ///< a map task: its output is kept under this id
@@ -110,6 +115,7 @@ struct TaskSpec {
   Time batch_time{};
   Bytes job_bytes;  ///< what all tasks of the job are told and no stage holds (a CommitId, say)
   std::vector<WorkerId> preferred;  ///< workers that hold its data, best first; may be empty
+  bool sticky = false;              ///< runs nowhere else while the first of them is alive
 };
 
 /// What a map task announces.
@@ -151,11 +157,12 @@ struct Done {
   Bytes result;                     ///< of a result task; empty for a map task
   std::optional<MapOutput> output;  ///< of a map task
   std::vector<StoredBlock> stored;
+  std::vector<StateOutput> states;
   TaskMetrics metrics;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & result & output & stored & metrics;
+    ar & result & output & stored & states & metrics;
   }
 };
 /// Map outputs could not be had from the worker that announced them.
@@ -170,7 +177,8 @@ struct FetchFailed {
     ar & shuffle & worker & map_partitions & message;
   }
 };
-/// A cached block was not there and the inputs to compute it had been withheld: send them.
+/// A cached block or a version of state was not there, and what makes it had been withheld: send
+/// it.
 struct NeedInputs {
   template <class Archive>
   void serialize(Archive&, unsigned) {}
@@ -202,7 +210,8 @@ struct Cancelled {
   void serialize(Archive&, unsigned) {}
 };
 
-using TaskOutcome = std::variant<Done, FetchFailed, NeedInputs, Failed, AttemptLost, Cancelled>;
+using TaskOutcome =
+    std::variant<Done, FetchFailed, NeedInputs, Failed, AttemptLost, Cancelled, StateLost>;
 
 /// Runs tasks: on threads of this process, on worker processes, or in a simulation.
 ///
@@ -240,6 +249,8 @@ class TaskRunner {
   /// Frees the map outputs of a shuffle / the stored blocks of a dataset, everywhere.
   virtual void release_shuffle(ShuffleId shuffle) = 0;
   virtual void release_dataset(DatasetId dataset) = 0;
+  /// Frees all versions of a stateful operator's state, everywhere; its files stay.
+  virtual void release_state(StateId state) = 0;
 
   /// Tasks that can run at once when all workers are there. Any thread.
   virtual std::uint32_t total_slots() const = 0;

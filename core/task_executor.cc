@@ -56,13 +56,14 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
 
 std::optional<TaskOutcome> TaskExecutor::run(const TaskSpec& task, Progress& progress) {
   const SteadyTime start = Clock::system().steady_now();
-  internal::TaskRun run(task, options_, blocks_, fetcher_, progress);
+  internal::TaskRun run(task, options_, blocks_, states_, fetcher_, progress);
   TaskOutcome outcome;
   try {
     const auto loaded = stage(*task.program);
     if (loaded == nullptr) return std::nullopt;
     Done done = loaded->run(run, task.partition);
     done.stored = run.take_stored();
+    done.states = run.take_states();
     done.metrics = run.metrics();
     done.metrics.run_time = Clock::system().steady_now() - start;
     outcome = std::move(done);

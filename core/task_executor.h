@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "weir/core/block_store.h"
+#include "weir/core/state/state_store.h"
 #include "weir/core/task.h"
 
 namespace weir {
@@ -32,7 +33,8 @@ class SegmentFetcher {
 };
 
 /// Runs tasks on the calling thread: what the threads of a local runner and the slots of a worker
-/// process share. Keeps loaded stages (bounded) and stores blocks and map outputs. Thread-safe.
+/// process share. Keeps loaded stages (bounded) and stores blocks, map outputs and state.
+/// Thread-safe.
 class TaskExecutor {
  public:
   struct Options {
@@ -63,6 +65,7 @@ class TaskExecutor {
   std::optional<TaskOutcome> run(const TaskSpec& task, Progress& progress);
 
   BlockStore& blocks() { return blocks_; }
+  StateStore& states() { return states_; }
 
  private:
   /// Null if it is not loaded and there are no bytes to load it from.
@@ -71,6 +74,7 @@ class TaskExecutor {
   const Options options_;
   SegmentFetcher* const fetcher_;
   BlockStore blocks_;
+  StateStore states_;
 
   mutable std::mutex mutex_;  // guards the stages
   struct Entry {

@@ -24,11 +24,12 @@ const TaskContext& TaskContext::current() {
 namespace internal {
 
 TaskRun::TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
-                 SegmentFetcher* fetcher, TaskExecutor::Progress& progress)
+                 StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress)
     : TaskContext(task, progress),
       task_(task),
       options_(options),
       blocks_(blocks),
+      states_(states),
       fetcher_(fetcher),
       progress_(progress),
       outer_(std::exchange(current_task, this)) {}
@@ -43,11 +44,48 @@ const LeafInput& TaskRun::input(std::uint32_t node, std::uint32_t partition) con
   throw Error(ErrorCode::kInternal, "the task was sent without the input of one of its leaves");
 }
 
-DatasetId TaskRun::cached_as(std::uint32_t node) const {
+const StateInput& TaskRun::state(std::uint32_t node, std::uint32_t partition) const {
+  for (const StateInput& input : task_.states) {
+    if (input.node == node && input.partition == partition) return input;
+  }
+  if (task_.inputs_withheld) signal(NeedInputs{});
+  throw Error(ErrorCode::kInternal, "the task was sent without the state that it works on");
+}
+
+StateLease TaskRun::open_state(const StateInput& input, const StateStore::MakeTable& make_table) {
+  auto opened = states_.open(
+      input, make_table, [this] { step(); }, progress_.cancelled);
+  if (std::holds_alternative<NeedInputs>(opened)) signal(NeedInputs{});
+  if (auto* lost = std::get_if<StateLost>(&opened)) signal(std::move(*lost));
+  return std::get<StateLease>(std::move(opened));
+}
+
+void TaskRun::keep_state(const StateInput& input, const StateLease& base,
+                         std::shared_ptr<const StateOverlay> overlay, std::uint64_t keys) {
+  step();
+  made_.push_back(states_.keep(input, base, task_.attempt, std::move(overlay), keys));
+}
+
+const CacheSlot* TaskRun::cached_as(std::uint32_t node) const {
   const auto slot = std::lower_bound(  // the stage was written node by node, so they are in order
       task_.cached.begin(), task_.cached.end(), node,
       [](const CacheSlot& a, std::uint32_t wanted) { return a.node < wanted; });
-  return slot != task_.cached.end() && slot->node == node ? slot->dataset : 0;
+  return slot != task_.cached.end() && slot->node == node ? &*slot : nullptr;
+}
+
+bool TaskRun::updates_state_behind(const CacheSlot& slot, std::uint32_t partition) const {
+  return std::ranges::any_of(task_.states, [&](const StateInput& state) {
+    if (!state.writes) return false;
+    if (state.node == slot.node) return state.partition == partition;
+    return std::ranges::binary_search(slot.states, state.node);
+  });
+}
+
+std::shared_ptr<const Block> TaskRun::stored_block(std::uint32_t node,
+                                                   std::uint32_t partition) const {
+  const CacheSlot* slot = cached_as(node);
+  if (slot == nullptr || updates_state_behind(*slot, partition)) return nullptr;
+  return blocks_.block(slot->dataset, partition);
 }
 
 void TaskRun::read_segments(const LeafInput& input,
@@ -110,11 +148,15 @@ void TaskRun::step() {
   if (is_cancelled()) signal(Cancelled{});
 }
 
-void TaskRun::keep_block(DatasetId dataset, std::uint32_t partition,
+void TaskRun::keep_block(std::uint32_t node, std::uint32_t partition,
                          std::shared_ptr<const Block> block) {
+  const CacheSlot& slot = *cached_as(node);
   const std::uint64_t size = block->size_bytes();
-  if (!blocks_.put_block(dataset, partition, std::move(block), progress_.cancelled)) return;
-  stored_.push_back({dataset, partition, size});
+  if (!blocks_.put_block(slot.dataset, partition, std::move(block), progress_.cancelled,
+                         updates_state_behind(slot, partition))) {
+    return;
+  }
+  stored_.push_back({slot.dataset, partition, size});
 }
 
 void TaskRun::keep_map_output(std::uint32_t map_partition, std::vector<Bytes> pieces) {

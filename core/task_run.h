@@ -44,7 +44,7 @@ struct TaskSignal {};
 class TaskRun final : public TaskContext {
  public:
   TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
-          SegmentFetcher* fetcher, TaskExecutor::Progress& progress);
+          StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress);
   ~TaskRun();
   TaskRun(const TaskRun&) = delete;
   TaskRun& operator=(const TaskRun&) = delete;
@@ -56,38 +56,52 @@ class TaskRun final : public TaskContext {
 
   /// The input of a leaf; signals `NeedInputs` if it was withheld.
   const LeafInput& input(std::uint32_t node, std::uint32_t partition) const;
-  /// The dataset that the node's blocks are stored under, 0 if it is not persisted in this task.
-  DatasetId cached_as(std::uint32_t node) const;
+  /// Null if the node is not persisted in this task.
+  const CacheSlot* cached_as(std::uint32_t node) const;
   /// The map outputs of a shuffle leaf, in map-partition order. Signals `FetchFailed`.
   void read_segments(const LeafInput& input, const std::function<void(const Bytes&)>& consume);
+
+  /// The version of state that a leaf works on; signals `NeedInputs` if it was withheld.
+  const StateInput& state(std::uint32_t node, std::uint32_t partition) const;
+  /// Its base, to read. Signals `NeedInputs` or `StateLost`.
+  StateLease open_state(const StateInput& input, const StateStore::MakeTable& make_table);
+  /// The version that the task makes over it, of `keys` keys in all.
+  void keep_state(const StateInput& input, const StateLease& base,
+                  std::shared_ptr<const StateOverlay> overlay, std::uint64_t keys);
 
   /// Leaves call it for every chunk they produce; signals `Cancelled`.
   void count_records(std::size_t records);
   /// The task is getting somewhere; signals `Cancelled`.
   void step();
 
+  /// The block of a persisted node, if there is one that may be used; see `CacheSlot::states`.
+  std::shared_ptr<const Block> stored_block(std::uint32_t node, std::uint32_t partition) const;
   /// Nothing is kept of a cancelled attempt: nobody would free it.
-  void keep_block(DatasetId dataset, std::uint32_t partition, std::shared_ptr<const Block> block);
+  void keep_block(std::uint32_t node, std::uint32_t partition, std::shared_ptr<const Block> block);
   void keep_map_output(std::uint32_t map_partition, std::vector<Bytes> pieces);
 
   /// The outcome that was signalled, whether or not user code let the exception pass: then what the
   /// stage returned is incomplete.
   std::optional<TaskOutcome> signalled() { return std::move(signalled_); }
   std::vector<StoredBlock> take_stored() { return std::move(stored_); }
+  std::vector<StateOutput> take_states() { return std::move(made_); }
   TaskMetrics metrics() const;
 
  private:
+  bool updates_state_behind(const CacheSlot& slot, std::uint32_t partition) const;
   [[noreturn]] void signal(TaskOutcome outcome) const;
   bool is_cancelled() const { return progress_.cancelled.load(std::memory_order_relaxed); }
 
   const TaskSpec& task_;
   const TaskExecutor::Options& options_;
   BlockStore& blocks_;
+  StateStore& states_;
   SegmentFetcher* const fetcher_;
   TaskExecutor::Progress& progress_;
   const TaskContext* const outer_;
   mutable std::optional<TaskOutcome> signalled_;
   std::vector<StoredBlock> stored_;
+  std::vector<StateOutput> made_;
   std::uint64_t bytes_fetched_ = 0;
 };
 

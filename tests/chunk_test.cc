@@ -92,8 +92,9 @@ class Pipes : public ::testing::Test {
   TaskSpec spec_;
   TaskExecutor::Options options_;
   BlockStore store_;
+  StateStore states_;
   TaskExecutor::Progress progress_;
-  TaskRun run_{spec_, options_, store_, nullptr, progress_};
+  TaskRun run_{spec_, options_, store_, states_, nullptr, progress_};
 };
 
 /// The chunks that are left, copied into their owning form while they are valid.

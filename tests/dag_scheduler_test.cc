@@ -180,6 +180,16 @@ class Scheduling : public ::testing::Test {
     texts.push_back("completed " + std::to_string(stage.job) + ":" + std::to_string(stage.stage));
   }
   void read(const TaskEnded& task, Texts&) { ended_.push_back(task); }
+  void read(const DagScheduler::StateInstalled& state, Texts& texts) {
+    texts.push_back("installed " + std::to_string(state.output.state) + "/" +
+                    std::to_string(state.output.partition) + " at " +
+                    std::to_string(state.output.sequence));
+  }
+  void read(const DagScheduler::StateVersionLost& state, Texts& texts) {
+    texts.push_back("lost " + std::to_string(state.lost.state) + "/" +
+                    std::to_string(state.lost.partition) + " after " +
+                    std::to_string(state.lost.sequence));
+  }
 
  protected:
   DagScheduler::JobFailed last_failure_;
@@ -227,7 +237,7 @@ TEST_F(Scheduling, TasksCarryWhatTheirJobSays) {
   plan.batch_time = Time(std::chrono::seconds(3));
   plan.stages[0].partitions = {4};  // a job may want some partitions only
   plan.stages[0].program = std::make_shared<const StageProgram>(StageProgram{123, Bytes("p")});
-  plan.stages[0].cached = {{2, 8}};
+  plan.stages[0].cached = {{2, 8, {}}};
   submit(1, std::move(plan));
   const TaskSpec& task = spec({1, 0, 4});
   EXPECT_EQ(task.hash_seed, 77U);
@@ -432,7 +442,7 @@ class SchedulingOfStoredBlocks : public Scheduling {
   static JobPlan plan() {
     JobPlan plan = job({map_stage(9, 1), result_stage(1, {9})});
     plan.stages[1].needs[0][0].behind = {5, 0};
-    plan.stages[1].cached = {{0, 5}};
+    plan.stages[1].cached = {{0, 5, {}}};
     return plan;
   }
   Texts end_storing(TaskName task, WorkerId worker) {

@@ -48,15 +48,19 @@ class StateTracker {
                std::vector<std::vector<StateStep>> steps);
 
   /// What a task of batch `sequence` that writes (or else reads) this partition is given: the base
-  /// is the newest version before `sequence` (or at it).
-  StateInput input(StateId state, std::uint32_t partition, std::uint64_t sequence,
-                   bool writes) const;
+  /// is the newest version before `sequence` (or at it). `node`, `time` and `withheld` are the
+  /// scheduler's. Throws Error(kInvalidArgument) if there is no such state or partition.
+  StateInput input(StateId state, std::uint32_t partition, std::uint64_t sequence, bool writes,
+                   bool with_history = true) const;
   /// The newest version of a partition.
   std::uint64_t version(StateId state, std::uint32_t partition) const;
   /// Partitions whose newest version is older than `sequence`, ascending.
   std::vector<std::uint32_t> behind(StateId state, std::uint64_t sequence) const;
 
+  /// Of versions that are older than the newest one, or that were made over another base than is
+  /// known now (it was lost meanwhile), nothing is noted.
   void installed(std::uint64_t attempt, const StateOutput& output);
+  /// The partition goes back to the newest version that can be had.
   void lost(const StateLost& lost);
   /// Versions before `sequence` are not asked for again: tasks may fold them.
   void committed(std::uint64_t sequence);
@@ -80,7 +84,44 @@ class StateTracker {
   Totals totals(StateId state) const;
 
  private:
-  Options options_;
+  struct Version {
+    std::uint64_t attempt = 0;
+    StatePiece delta;
+  };
+  struct Partition {
+    /// The version that the driver began with, or went back to, and how to put it together.
+    std::uint64_t restored = 0;
+    bool restored_known = true;  // false once it is not asked for again
+    std::vector<StateStep> restored_steps;
+    std::map<std::uint64_t, Version> versions;  // newer ones, by sequence
+    std::map<std::uint64_t, StatePiece> snapshots;
+    std::uint64_t complete_from = 0;  // of older versions, steps have expired
+    std::uint64_t keys = 0;
+    std::uint64_t bytes = 0;
+
+    std::uint64_t newest() const { return versions.empty() ? restored : versions.rbegin()->first; }
+    /// The newest version at or before `sequence`, if it is still known.
+    std::optional<std::uint64_t> version_at(std::uint64_t sequence) const;
+    std::vector<StateStep> steps(std::uint64_t version, std::uint64_t expires_after) const;
+    void forget_before(std::uint64_t sequence, std::uint64_t expires_after);
+    void go_back_to(std::uint64_t sequence, std::uint64_t expires_after);
+  };
+  struct State {
+    Declaration declaration;
+    std::vector<Partition> partitions;
+    std::uint64_t committed = 0;
+    std::uint64_t restored_bytes = 0;
+    std::uint64_t restored_partitions = 0;
+    std::uint64_t lost_partitions = 0;
+  };
+
+  const State& state(StateId id) const;
+  const Partition& partition(StateId id, std::uint32_t partition) const;
+  bool wants_snapshot(const State& state, const Partition& partition) const;
+
+  const Options options_{};
+  mutable std::mutex mutex_;
+  std::map<StateId, State> states_;  // guarded by mutex_
 };
 
 }  // namespace weir

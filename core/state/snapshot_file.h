@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "weir/core/hash.h"
+#include "weir/core/slim_archive.h"
+#include "weir/core/state/state_task.h"
+
+/// Files of the state directory that are read back, and the one that a table is written to whole:
+///
+///     "WEIRSNP1", then for each group: number (4), bytes (8), XXH3 of them (8), the bytes
+namespace weir::internal {
+
+/// Writes a snapshot, group by group; without `finish` it is removed again. One thread.
+class SnapshotWriter {
+ public:
+  /// Throws Error(kUnreachable) with path and cause, as the rest does.
+  explicit SnapshotWriter(const std::string& directory);
+  ~SnapshotWriter();
+  SnapshotWriter(const SnapshotWriter&) = delete;
+  SnapshotWriter& operator=(const SnapshotWriter&) = delete;
+
+  void add(std::uint32_t group, std::string_view bytes);
+  StatePiece finish();
+
+ private:
+  void flush();
+
+  std::string name_;
+  const int descriptor_;
+  const std::string path_;
+  SlimWriter buffer_;
+  StreamHash hash_;
+  std::uint64_t size_ = 0;
+  bool finished_ = false;
+};
+
+/// Reads pieces, which for a long history are many in few files. One thread. Errors are
+/// Error(kCorrupt) with path, offset and cause.
+class PieceReader {
+ public:
+  explicit PieceReader(std::string directory) : directory_(std::move(directory)) {}
+  ~PieceReader();
+  PieceReader(const PieceReader&) = delete;
+  PieceReader& operator=(const PieceReader&) = delete;
+
+  /// The bytes of a delta, valid until the next call.
+  std::string_view read(const StatePiece& piece);
+  /// The groups of a snapshot in their order. Only when it returns has all of the piece been
+  /// checked.
+  void read_groups(const StatePiece& piece,
+                   const std::function<void(std::uint32_t, SlimReader&)>& consume);
+
+  std::uint64_t bytes_read() const { return bytes_read_; }
+
+ private:
+  void open(const StatePiece& piece);
+  void read_at(std::uint64_t offset, std::uint64_t size);
+  [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
+
+  const std::string directory_;
+  std::string file_;  // open one
+  int descriptor_ = -1;
+  std::string buffer_;
+  std::uint64_t bytes_read_ = 0;
+};
+
+}  // namespace weir::internal
