@@ -93,6 +93,13 @@ void ClusterDriver::release_dataset(DatasetId dataset, SteadyTime now) {
   }
 }
 
+void ClusterDriver::release_state(StateId state, SteadyTime now) {
+  for (auto& [id, worker] : workers_) {
+    worker.open_release.states.push_back(state);
+    if (!worker.open_release_since) worker.open_release_since = now;
+  }
+}
+
 void ClusterDriver::stop(SteadyTime now) {
   stopping_ = true;
   membership_.stop(now);
@@ -415,7 +422,8 @@ void ClusterDriver::place_waiting(SteadyTime now) {
     const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
     const auto chosen = choose_worker(*attempt.task, alive, options_.places, now < wait_until);
     if (!chosen) {
-      locality_deadline_ = earlier(locality_deadline_, wait_until);
+      // After that it is sticky, and only a worker's slot or a worker's end gets it on.
+      if (now < wait_until) locality_deadline_ = earlier(locality_deadline_, wait_until);
       ++next;
       continue;
     }

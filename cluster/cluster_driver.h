@@ -91,6 +91,7 @@ class ClusterDriver {
   void cancel(AttemptId attempt, SteadyTime now);
   void release_shuffle(ShuffleId shuffle, SteadyTime now);
   void release_dataset(DatasetId dataset, SteadyTime now);
+  void release_state(StateId state, SteadyTime now);
   void stop(SteadyTime now);
 
   // --- what happens ---

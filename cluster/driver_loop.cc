@@ -121,6 +121,7 @@ void DriverLoop::cancel(AttemptId attempt) {
 
 void DriverLoop::release_shuffle(ShuffleId shuffle) { driver_.release_shuffle(shuffle, now()); }
 void DriverLoop::release_dataset(DatasetId dataset) { driver_.release_dataset(dataset, now()); }
+void DriverLoop::release_state(StateId state) { driver_.release_state(state, now()); }
 
 void DriverLoop::decide() {
   while (!driver_.stopped()) {

@@ -56,6 +56,7 @@ class DriverLoop {
   void cancel(AttemptId attempt);
   void release_shuffle(ShuffleId shuffle);
   void release_dataset(DatasetId dataset);
+  void release_state(StateId state);
 
  private:
   void decide();

@@ -74,6 +74,7 @@ class LocalCluster final : public TaskRunner {
   void cancel(AttemptId attempt) override { loop_->cancel(attempt); }
   void release_shuffle(ShuffleId shuffle) override { loop_->release_shuffle(shuffle); }
   void release_dataset(DatasetId dataset) override { loop_->release_dataset(dataset); }
+  void release_state(StateId state) override { loop_->release_state(state); }
   std::uint32_t total_slots() const override { return workers_ * slots_; }
 
  private:

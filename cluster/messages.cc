@@ -56,7 +56,7 @@ template <class Archive, class Task>
 void serialize_task(Archive& ar, Task& task) {
   ar & task.attempt & task.job & task.stage & task.partition & task.attempt_number & task.cached;
   ar & task.inputs_withheld & task.writes_shuffle & task.hash_seed & task.batch & task.batch_time;
-  ar & task.job_bytes;
+  ar & task.job_bytes & task.states;
 }
 
 }  // namespace

@@ -141,15 +141,17 @@ struct HeartbeatReply {
   }
 };
 
-/// Frees map outputs and stored blocks; repeated until a heartbeat says that it was carried out.
+/// Frees map outputs, stored blocks and state; repeated until a heartbeat says that it was carried
+/// out.
 struct Release {
   std::uint64_t sequence = 0;  ///< counts 1, 2, ... for each worker; 0: nothing to release
   std::vector<ShuffleId> shuffles;
   std::vector<DatasetId> datasets;
+  std::vector<StateId> states;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & sequence & shuffles & datasets;
+    ar & sequence & shuffles & datasets & states;
   }
 };
 /// A worker that holds map outputs which the task may have to fetch.
@@ -164,8 +166,8 @@ struct Peer {
 };
 
 /// An attempt, complete: whoever holds it can run it. `task` is shared with the sender's books. Its
-/// `program` carries bytes only if `with_program`; the driver's placement (`preferred`) stays
-/// behind.
+/// `program` carries bytes only if `with_program`; the driver's placement (`preferred`,
+/// `sticky`) stays behind.
 struct Launch {
   LaunchId launch;
   bool with_program = false;

@@ -20,6 +20,7 @@ std::optional<WorkerId> choose_worker(const TaskSpec& task,
     const PlacementCandidate* candidate = find(alive, preferred);
     if (candidate == nullptr) continue;
     if (candidate->idle_slots > 0) return preferred;
+    if (task.sticky) return std::nullopt;
     wanted_is_alive = true;
   }
   if (!wanted_is_alive) {

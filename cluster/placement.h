@@ -22,6 +22,8 @@ struct PlacementCandidate {
 ///    batch goes to the same worker and finds there what the last one left (caches, connections);
 /// 2. none yet, while such a worker is alive but busy and the task `may_wait` for it;
 /// 3. the worker with most idle slots.
+///
+/// A `sticky` task waits for the first of `preferred` that is alive, however long.
 std::optional<WorkerId> choose_worker(const TaskSpec& task,
                                       std::span<const PlacementCandidate> alive,
                                       std::uint32_t places, bool may_wait);

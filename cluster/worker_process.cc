@@ -183,6 +183,7 @@ class WorkerProcess {
       } else if (const auto* free = std::get_if<WorkerState::Free>(&action)) {
         for (const ShuffleId shuffle : free->shuffles) executor_.blocks().release_shuffle(shuffle);
         for (const DatasetId dataset : free->datasets) executor_.blocks().release_dataset(dataset);
+        for (const StateId state : free->states) executor_.states().release(state);
       } else if (const auto* peer = std::get_if<WorkerState::ForgetPeer>(&action)) {
         fetcher_.forget(peer->worker);
       } else if (const auto* ending = std::get_if<WorkerState::End>(&action)) {

@@ -197,7 +197,7 @@ void WorkerState::finish(std::uint32_t index, TaskOutcome outcome, SteadyTime no
   slot.outcome = wire::Outcome{slot.launch, std::move(outcome)};
   slot.resend_after = kResend;
   send_outcome(slot, now, actions);
-  if (slot.output_released) actions.push_back(Free{{*task->writes_shuffle}, {}});
+  if (slot.output_released) actions.push_back(Free{{*task->writes_shuffle}, {}, {}});
   carry_out(slot.release, actions);
 }
 
@@ -218,7 +218,8 @@ void WorkerState::carry_out(wire::Release& release, Actions& actions) {
     released_shuffles_.push_back(shuffle);
     if (released_shuffles_.size() > kReleasedShuffles) released_shuffles_.pop_front();
   }
-  actions.push_back(Free{std::move(release.shuffles), std::move(release.datasets)});
+  actions.push_back(
+      Free{std::move(release.shuffles), std::move(release.datasets), std::move(release.states)});
   release = {};
 }
 

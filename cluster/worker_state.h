@@ -45,6 +45,7 @@ class WorkerState {
   struct Free {
     std::vector<ShuffleId> shuffles;
     std::vector<DatasetId> datasets;
+    std::vector<StateId> states;
   };
   struct ForgetPeer {
     WorkerId worker;

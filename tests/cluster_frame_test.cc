@@ -61,7 +61,16 @@ std::shared_ptr<const TaskSpec> task() {
   shuffle.segments = {{0, {1, 2}, 3, 0xabc, Bytes("abc")},
                       {1, {0, 4}, 1 << 20, 0xdef, std::nullopt}};
   spec.inputs = {source, shuffle};
-  spec.cached = {{1, 12}};
+  spec.cached = {{1, 12, {}}, {3, 13, {2}}};
+  StateInput state;
+  state.node = 2;
+  state.state = 3;
+  state.partition = 5;
+  state.sequence = 17;
+  state.directory = "/state";
+  state.base_sequence = 16;
+  state.history = {{16, false, {"log-1.chg", 8, 20, 0xfed}, 0, 0}};
+  spec.states = {state};
   spec.writes_shuffle = 41;
   spec.hash_seed = 1234;
   spec.batch = 17;
@@ -79,7 +88,9 @@ std::vector<std::string> a_frame_of_each_message() {
       wire::Outcome{launch, Done{Bytes("result"),
                                  MapOutput{{1, 2}, {{0, {1, 2}, 1, 2, Bytes("x")}}},
                                  {{12, 5, 100}},
+                                 {{3, 5, 17, 16, {"log-1.chg", 8, 20, 0xfed}, {}, 4, 400, 0, 0}},
                                  {10, 20, 30us}}},
+      wire::Outcome{launch, StateLost{3, 5, 12, "offset 8 of log-1.chg"}},
       wire::Outcome{launch, FetchFailed{40, {0, 4}, {1, 2, 3}, "gone"}},
       wire::Outcome{launch, NeedInputs{}},
       wire::Outcome{launch, Failed{"std::runtime_error: no"}},
@@ -90,10 +101,10 @@ std::vector<std::string> a_frame_of_each_message() {
       wire::Registered{SteadyTime(4s)},
       wire::Refused{"another binary"},
       wire::HeartbeatReply{SteadyTime(6s)},
-      wire::Launch{launch, true, task(), {{{0, 4}, "ipc:///run/x/0.4"}}, {4, {40}, {}}},
+      wire::Launch{launch, true, task(), {{{0, 4}, "ipc:///run/x/0.4"}}, {4, {40}, {}, {3}}},
       wire::Cancel{launch},
       wire::Settled{launch},
-      wire::Release{4, {40, 41}, {12}},
+      wire::Release{4, {40, 41}, {12}, {3}},
       wire::PeerLost{{0, 4}},
       wire::Shutdown{"the driver stops", 1s}};
   std::vector<std::string> frames;

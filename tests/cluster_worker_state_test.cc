@@ -365,7 +365,7 @@ TEST(WorkerHeartbeat, TellsTheLatestDriverTimeItHasHeard) {
 
 TEST(WorkerReleases, WhatItIsTold) {
   Worker worker;
-  worker.registered().hear(wire::Release{1, {40}, {12}});
+  worker.registered().hear(wire::Release{1, {40}, {12}, {}});
   const auto freed = worker.take<WorkerState::Free>();
   ASSERT_EQ(freed.size(), 1U);
   EXPECT_EQ(freed[0].shuffles, (std::vector<ShuffleId>{40}));
