@@ -535,6 +535,35 @@ TEST(ClusterPlacement, WaitsShortlyForABusyWorkerThatHasTheData) {
   EXPECT_EQ(cluster.worker_of(2), (WorkerId{0, 1}));
 }
 
+TaskSpec sticky_task(AttemptId attempt, std::vector<WorkerId> preferred) {
+  TaskSpec task;
+  task.attempt = attempt;
+  task.preferred = std::move(preferred);
+  task.sticky = true;
+  return task;
+}
+
+TEST(ClusterPlacement, AStickyTaskWaitsForItsWorkerAsLongAsThatIsAlive) {
+  Cluster cluster(2);
+  cluster.up().launch(1, 1, {{1, 1}});
+  cluster.launch(sticky_task(2, {{1, 1}, {0, 1}}));
+  for (int i = 0; i < 10; ++i) cluster.pass(100ms);
+  EXPECT_FALSE(cluster.is_launched(2));
+  const auto deadline = cluster.driver().next_deadline();
+  EXPECT_TRUE(!deadline || *deadline > cluster.now) << "it wakes nobody up while it waits";
+  cluster.answer(1);
+  EXPECT_EQ(cluster.worker_of(2), (WorkerId{1, 1}));
+}
+
+TEST(ClusterPlacement, AStickyTaskGoesOnWhenItsWorkerIsGone) {
+  Cluster cluster(2);
+  cluster.up().launch(1, 1, {{1, 1}});
+  cluster.launch(sticky_task(2, {{1, 1}}));
+  EXPECT_FALSE(cluster.is_launched(2));
+  cluster.exited({1, 1}, kKilled);
+  EXPECT_EQ(cluster.worker_of(2), (WorkerId{0, 1}));
+}
+
 TEST(ClusterPlacement, TakesThePreferredWorkerIfItBecomesFreeInTime) {
   Cluster cluster(2);
   cluster.up().launch(1, 0, {{1, 1}});

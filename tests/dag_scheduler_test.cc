@@ -496,6 +496,135 @@ TEST_F(SchedulingOfStoredBlocks, BlocksGoWithTheirWorkerAndWithTheirDataset) {
   EXPECT_FALSE(spec({3, 1, 0}).inputs_withheld);
 }
 
+constexpr StateId kState = 3;
+
+class SchedulingOfState : public Scheduling {
+ protected:
+  /// One task per partition of the state, each of which updates it in the given batch. The job's id
+  /// is the batch's.
+  static JobPlan plan(std::uint64_t batch, std::uint32_t partitions = 4) {
+    JobPlan plan = job({result_stage(partitions)});
+    for (std::uint32_t p = 0; p < partitions; ++p) {
+      internal::StateNeed need;
+      need.input.state = kState;
+      need.input.partition = p;
+      need.input.sequence = batch;
+      need.input.writes = true;
+      need.partitions = partitions;
+      plan.stages[0].states.push_back({need});
+    }
+    return plan;
+  }
+  Texts end_update(std::uint64_t batch, std::uint32_t partition, WorkerId worker) {
+    Done done = result("r");
+    StateOutput& output = done.states.emplace_back();
+    output.state = kState;
+    output.partition = partition;
+    output.sequence = batch;
+    return end({batch, 0, partition}, worker, std::move(done));
+  }
+  /// Runs a batch where its tasks want to run, else on `otherwise`; says where they ran.
+  std::vector<WorkerId> run(std::uint64_t batch, WorkerId otherwise) {
+    submit(batch, plan(batch));
+    std::vector<WorkerId> ran;
+    for (std::uint32_t p = 0; p < 4; ++p) {
+      const auto& preferred = spec({batch, 0, p}).preferred;
+      ran.push_back(preferred.empty() ? otherwise : preferred[0]);
+    }
+    for (std::uint32_t p = 0; p < 4; ++p) end_update(batch, p, ran[p]);
+    return ran;
+  }
+  const StateInput& state(std::uint64_t batch, std::uint32_t partition) const {
+    return spec({batch, 0, partition}).states.at(0);
+  }
+};
+
+TEST_F(SchedulingOfState, AnAcceptedAttemptInstallsItsVersionBeforeTheJobEnds) {
+  submit(1, plan(1, 1));
+  EXPECT_FALSE(state(1, 0).withheld);
+  EXPECT_FALSE(spec({1, 0, 0}).sticky);
+  EXPECT_EQ(end_update(1, 0, kB),
+            (Texts{"installed 3/0 at 1", "completed 1:0", "job 1 succeeded: r"}));
+}
+
+TEST_F(SchedulingOfState, TheNextTaskSticksToTheHolderWithoutHistory) {
+  submit(1, plan(1, 1));
+  end_update(1, 0, kB);
+  submit(2, plan(2, 1));
+  EXPECT_TRUE(state(2, 0).withheld);
+  EXPECT_TRUE(spec({2, 0, 0}).sticky);
+  EXPECT_EQ(spec({2, 0, 0}).preferred, std::vector<WorkerId>{kB});
+  EXPECT_EQ(end({2, 0, 0}, kB, NeedInputs{}), (Texts{"launch 2:0/0"}));
+  EXPECT_FALSE(state(2, 0).withheld);
+}
+
+TEST_F(SchedulingOfState, NobodyHoldsWhatALostWorkerHeld) {
+  submit(1, plan(1, 1));
+  end_update(1, 0, kB);
+  lose(kB);
+  submit(2, plan(2, 1));
+  EXPECT_FALSE(state(2, 0).withheld);
+  EXPECT_FALSE(spec({2, 0, 0}).sticky);
+}
+
+TEST_F(SchedulingOfState, NobodyHoldsAReleasedState) {
+  submit(1, plan(1, 1));
+  end_update(1, 0, kB);
+  scheduler_.release_state(kState);
+  submit(2, plan(2, 1));
+  EXPECT_FALSE(state(2, 0).withheld);
+}
+
+TEST_F(SchedulingOfState, LostStateFailsTheJob) {
+  submit(1, plan(1, 2));
+  EXPECT_EQ(end({1, 0, 1}, kA, StateLost{kState, 1, 0, "offset 8 of log: too short"}),
+            (Texts{"lost 3/1 after 0", "cancel 1:0/0", "job 1 failed"}));
+  EXPECT_EQ(last_failure_.code, ErrorCode::kStateLost);
+  EXPECT_NE(last_failure_.message.find("offset 8 of log"), std::string::npos);
+}
+
+TEST_F(SchedulingOfState, AStoredBlockSparesTheUpdate) {
+  const auto behind = [](JobPlan plan) {
+    plan.stages[0].needs[0][0].behind = {5, 0};
+    plan.stages[0].states[0][0].behind = {5, 0};
+    return plan;
+  };
+  submit(1, behind(plan(1, 1)));
+  EXPECT_EQ(spec({1, 0, 0}).states.size(), 1U);
+  Done done = result("r");
+  done.stored = {{5, 0, 100}};
+  end({1, 0, 0}, kA, std::move(done));
+  submit(2, behind(plan(1, 1)));
+  EXPECT_TRUE(spec({2, 0, 0}).states.empty());
+  EXPECT_TRUE(spec({2, 0, 0}).inputs_withheld);
+  end({2, 0, 0}, kA, NeedInputs{});
+  EXPECT_EQ(spec({2, 0, 0}).states.size(), 1U);
+}
+
+TEST_F(SchedulingOfState, OnePartitionPerBatchMovesToAWorkerWithFewerThanItsShare) {
+  scheduler_.on_worker_added(kA);
+  using Workers = std::vector<WorkerId>;
+  EXPECT_EQ(run(1, kA), (Workers{kA, kA, kA, kA}));
+  EXPECT_EQ(run(2, kA), (Workers{kA, kA, kA, kA}));
+  scheduler_.on_worker_added(kB);
+  EXPECT_EQ(run(3, kA), (Workers{kB, kA, kA, kA}));
+  EXPECT_EQ(run(4, kA), (Workers{kB, kB, kA, kA}));
+  EXPECT_EQ(run(5, kA), (Workers{kB, kB, kA, kA}));
+  lose(kB);
+  EXPECT_EQ(run(6, kA), (Workers{kA, kA, kA, kA}));
+}
+
+TEST_F(SchedulingOfState, APartitionMovesWithItsHistory) {
+  scheduler_.on_worker_added(kA);
+  run(1, kA);
+  scheduler_.on_worker_added(kB);
+  submit(2, plan(2));
+  EXPECT_FALSE(state(2, 0).withheld);
+  EXPECT_TRUE(spec({2, 0, 0}).sticky);
+  EXPECT_EQ(spec({2, 0, 0}).preferred, std::vector<WorkerId>{kB});
+  EXPECT_TRUE(state(2, 1).withheld);
+}
+
 TEST_F(Scheduling, EqualContentMadeAgainRestartsNothing) {
   submit(1, job({map_stage(9, 2), result_stage(2, {9})}));
   end_map({1, 0, 0}, kA);
