@@ -2,11 +2,6 @@
 
 #include "weir/core/state/state_dataset.h"
 
-#include <signal.h>
-#include <unistd.h>
-
-#include <filesystem>
-
 #include <gtest/gtest.h>
 
 #include "weir/core/context.h"
@@ -52,7 +47,7 @@ TEST_P(StateDatasets, SeveralJobsOfABatchUpdateOnce) {
 
 TEST_P(StateDatasets, AnUpdateThatThrowsHalfWayLeavesNothing) {
   (void)state_.run({{1, 1}, {2, 2}, {7, 7}});
-  const auto updated = state_.update({{1, 1}, {2, 2}, {7, 7}}, {.throw_at = 7});
+  const auto updated = state_.update({{1, 1}, {2, 2}, {7, 7}}, {.throw_at = 7, .kill_at = 0});
   EXPECT_EQ(state_.collect(updated), (Sums{{1, 2}, {2, 4}, {7, 14}}));
   state_.commit();
   (void)state_.run({{1, 1}});

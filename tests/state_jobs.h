@@ -1,5 +1,8 @@
 #pragma once
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -31,7 +34,9 @@ struct SumOperator {
   using SnapshotElement = Record;
   static constexpr bool kKeepsKeys = true;
 
-  int throw_at = 0;  ///< at this key the first attempt fails, after other keys; 0: none does
+  // At these keys the first attempt ends, after others perhaps; 0: it does not.
+  int throw_at = 0;
+  int kill_at = 0;  ///< with its process
 
   Aggregator aggregator() const { return {}; }
   std::unique_ptr<internal::StateTable> make_table(const internal::KeyGroups& groups) const {
@@ -40,8 +45,8 @@ struct SumOperator {
 
   class Update {
    public:
-    Update(internal::StateView base, int throw_at)
-        : base_(std::move(base)), throw_at_(throw_at), keys_(sums_of(base_).size()) {}
+    Update(const internal::StateView& base, const SumOperator& by)
+        : base_(base), by_(by), keys_(sums_of(base_).size()) {}
 
     void add(std::uint64_t hash, int&& key, std::int64_t&& value) {
       auto [at, is_new] = changed_.try_emplace(hash, SumOverlay::Sum{key, 0});
@@ -51,9 +56,9 @@ struct SumOperator {
         if (!before) ++keys_;
       }
       at->second.value += value;
-      if (key == throw_at_ && TaskContext::current().attempt() == 1) {
-        throw std::runtime_error("half way");
-      }
+      if (TaskContext::current().attempt() != 1) return;
+      if (key == by_.throw_at) throw std::runtime_error("half way");
+      if (key == by_.kill_at) kill(getpid(), SIGKILL);
     }
     std::unique_ptr<internal::StateOverlay> finish(std::vector<Out>& out) {
       for (const auto& [hash, sum] : changed_) out.emplace_back(sum.key, sum.value);
@@ -63,12 +68,12 @@ struct SumOperator {
 
    private:
     const internal::StateView base_;
-    const int throw_at_;
+    const SumOperator& by_;
     std::uint64_t keys_;
     SumOverlay::Sums changed_;
   };
   Update begin(const internal::StateView& base, const internal::StateBatch&) const {
-    return {base, throw_at};
+    return {base, *this};
   }
 
   internal::StreamPtr<Record> snapshot(const internal::StateView& view) const {
@@ -79,7 +84,7 @@ struct SumOperator {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & throw_at;
+    ar & throw_at & kill_at;
   }
 };
 
