@@ -128,6 +128,13 @@ void DagScheduler::advance_all(Actions& actions) {
 void DagScheduler::advance(JobId id, Actions& actions) {
   const auto found = jobs_.find(id);
   if (found == jobs_.end()) return;
+  if (!found->second.lost_state.empty()) {
+    const bool runs = std::ranges::any_of(found->second.stages, [](const Stage& stage) {
+      return std::ranges::count(stage.tasks, Task::State::kRunning, &Task::state) != 0;
+    });
+    if (!runs) fail(id, ErrorCode::kStateLost, std::string(found->second.lost_state), actions);
+    return;
+  }
   std::set<std::size_t> visited;
   require(id, found->second, found->second.stages.size() - 1, visited, actions);
 }
@@ -306,13 +313,17 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   } else {  // Cancelled, though the task is still wanted
     retry(id, at, i, actions);
   }
+  if (const auto still = jobs_.find(id);
+      still != jobs_.end() && !still->second.lost_state.empty()) {
+    advance(id, actions);
+  }
   return actions;
 }
 
 void DagScheduler::retry(JobId id, std::size_t at, std::size_t i, Actions& actions) {
   Job& job = jobs_.at(id);
   std::vector<ShuffleId> missing;
-  if (inputs_ready(job.stages[at], i, missing)) {
+  if (job.lost_state.empty() && inputs_ready(job.stages[at], i, missing)) {
     launch(id, job, at, i, actions);
   } else {
     advance(id, actions);
@@ -364,10 +375,10 @@ void DagScheduler::on_state_lost(JobId id, std::size_t at, std::size_t i, const 
                                  Actions& actions) {
   holders_.erase({lost.state, lost.partition});
   actions.emplace_back(StateVersionLost{lost});
-  fail(id, ErrorCode::kStateLost,
-       fmt::format("{}: the state that it works on is lost: {}", describe(jobs_.at(id), at, i),
-                   lost.message),
-       actions);
+  Job& job = jobs_.at(id);
+  if (!job.lost_state.empty()) return;
+  job.lost_state =
+      fmt::format("{}: the state that it works on is lost: {}", describe(job, at, i), lost.message);
 }
 
 void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, AttemptId attempt,

@@ -28,7 +28,9 @@ namespace weir {
 ///     AttemptLost without blame        retried, up to `max_losses`
 ///     FetchFailed                     exactly the map partitions named run again, then the task
 ///     NeedInputs                      launched again with the inputs that had been withheld
-///     StateLost                       the job fails: only who runs batches can make state anew
+///     StateLost                       nothing more is launched, and when what runs has ended the
+///                                     job fails: only who runs batches can make state anew, of
+///                                     all partitions that lost it
 ///
 /// A map output that is made anew with other content than the first time (user code that is not a
 /// function of its input) restarts the tasks that consumed the first and what was made of their
@@ -115,6 +117,7 @@ class DagScheduler {
     internal::JobPlan plan;  // its stages are moved into `stages`
     std::vector<Stage> stages;
     std::vector<Bytes> results;
+    std::string lost_state;  // why it fails as soon as nothing of it runs; empty: it does not
   };
   struct Shuffle {
     std::vector<std::optional<MapOutput>> outputs;  // by map partition

@@ -163,7 +163,7 @@ TEST(Frame, NamesTheFirstFault) {
   };
   EXPECT_EQ(fault_of(good.substr(0, 47)), FrameFault::kTooShort);
   EXPECT_EQ(with(0, std::uint32_t{0x50545448}), FrameFault::kMagic);
-  EXPECT_EQ(with(4, std::uint16_t{2}), FrameFault::kVersion);
+  EXPECT_EQ(with(4, std::uint16_t{1}), FrameFault::kVersion);
   EXPECT_EQ(with(6, std::uint16_t{31}), FrameFault::kType);
   EXPECT_EQ(with(8, std::uint64_t{2}), FrameFault::kLength);
   EXPECT_EQ(with(8, ~std::uint64_t{0}), FrameFault::kLength);
@@ -209,7 +209,8 @@ TEST(Frame, OnlyKnownTypesHaveARoomAtAll) {
 }
 
 TEST(Messages, LaunchCarriesTheWholeTask) {
-  const auto sent = wire::Launch{{2, 9, 7}, true, task(), {{{0, 4}, "ipc:///x"}}, {4, {40}, {12}}};
+  const auto sent =
+      wire::Launch{{2, 9, 7}, true, task(), {{{0, 4}, "ipc:///x"}}, {4, {40}, {12}, {3}}};
   const auto got = round_trip<wire::ToWorker>(sent);
   EXPECT_EQ(got.launch, sent.launch);
   EXPECT_TRUE(got.with_program);
@@ -227,6 +228,9 @@ TEST(Messages, LaunchCarriesTheWholeTask) {
   EXPECT_FALSE(got.task->inputs[1].segments[1].inline_data.has_value());
   EXPECT_EQ(got.task->inputs[1].segments[1].worker, (WorkerId{0, 4}));
   EXPECT_EQ(got.task->cached[0].dataset, 12U);
+  EXPECT_EQ(got.task->cached[1].states, std::vector<std::uint32_t>{2});
+  ASSERT_EQ(got.task->states.size(), 1U);
+  EXPECT_EQ(encode(got.task->states[0]), encode(sent.task->states[0]));
   EXPECT_EQ(got.task->writes_shuffle, 41U);
   EXPECT_EQ(got.task->hash_seed, 1234U);
   EXPECT_EQ(got.task->batch, 17U);
@@ -235,6 +239,7 @@ TEST(Messages, LaunchCarriesTheWholeTask) {
   EXPECT_EQ(got.peers[0].endpoint, "ipc:///x");
   EXPECT_EQ(got.release.sequence, 4U);
   EXPECT_EQ(got.release.shuffles, (std::vector<ShuffleId>{40}));
+  EXPECT_EQ(got.release.states, (std::vector<StateId>{3}));
 }
 
 TEST(Messages, LaunchWithoutItsProgramOnlyNamesIt) {

@@ -203,7 +203,7 @@ TEST(WorkerStages, AnUnknownOneIsAskedForAndTheLaunchRunsWhenItComes) {
 TEST(WorkerStages, OneThatWasDroppedBeforeItsTaskBeganIsAskedForToo) {
   Worker worker;
   worker.known = {kStage};
-  worker.registered().launch(0, 4, 7, false, {1, {40}, {}});
+  worker.registered().launch(0, 4, 7, false, {1, {40}, {}, {}});
   EXPECT_EQ(worker.take<WorkerState::Run>().size(), 1U);
   worker.stage_missing(0);
   EXPECT_EQ(worker.sent<wire::UnknownStage>().at(0).launch, (wire::LaunchId{0, 4, 7}));
@@ -365,17 +365,18 @@ TEST(WorkerHeartbeat, TellsTheLatestDriverTimeItHasHeard) {
 
 TEST(WorkerReleases, WhatItIsTold) {
   Worker worker;
-  worker.registered().hear(wire::Release{1, {40}, {12}, {}});
+  worker.registered().hear(wire::Release{1, {40}, {12}, {3}});
   const auto freed = worker.take<WorkerState::Free>();
   ASSERT_EQ(freed.size(), 1U);
   EXPECT_EQ(freed[0].shuffles, (std::vector<ShuffleId>{40}));
   EXPECT_EQ(freed[0].datasets, (std::vector<DatasetId>{12}));
+  EXPECT_EQ(freed[0].states, (std::vector<StateId>{3}));
   EXPECT_EQ(worker.beat().releases, 1U);
 }
 
 TEST(WorkerReleases, WhatCameWithALaunchAfterTheTask) {
   Worker worker;
-  worker.registered().launch(0, 1, 7, true, {1, {40}, {}});
+  worker.registered().launch(0, 1, 7, true, {1, {40}, {}, {}});
   EXPECT_TRUE(worker.take<WorkerState::Free>().empty());
   EXPECT_EQ(worker.beat().releases, 0U);
   worker.finish(0);
@@ -385,10 +386,10 @@ TEST(WorkerReleases, WhatCameWithALaunchAfterTheTask) {
 
 TEST(WorkerReleases, OutOfOrderAndSaysUpToWhereNoneIsMissing) {
   Worker worker;
-  worker.registered().hear(wire::Release{3, {43}, {}});
-  worker.hear(wire::Release{1, {41}, {}});
+  worker.registered().hear(wire::Release{3, {43}, {}, {}});
+  worker.hear(wire::Release{1, {41}, {}, {}});
   EXPECT_EQ(worker.beat().releases, 1U);
-  worker.hear(wire::Release{2, {42}, {}});
+  worker.hear(wire::Release{2, {42}, {}, {}});
   EXPECT_EQ(worker.beat().releases, 3U);
   EXPECT_EQ(worker.take<WorkerState::Free>().size(), 3U);
 }
@@ -396,7 +397,7 @@ TEST(WorkerReleases, OutOfOrderAndSaysUpToWhereNoneIsMissing) {
 TEST(WorkerReleases, WhatATaskWroteForAShuffleThatWasReleasedWhileItRan) {
   Worker worker;
   worker.registered().launch(0, 1, 7, true, {}, ShuffleId{40});
-  worker.hear(wire::Release{1, {40}, {}});
+  worker.hear(wire::Release{1, {40}, {}, {}});
   worker.take<WorkerState::Free>();
   worker.finish(0);
   EXPECT_EQ(worker.take<WorkerState::Free>().at(0).shuffles, (std::vector<ShuffleId>{40}));
@@ -405,7 +406,7 @@ TEST(WorkerReleases, WhatATaskWroteForAShuffleThatWasReleasedWhileItRan) {
 TEST(WorkerReleases, WhatATaskWroteHoweverManyReleasesItOutlives) {
   Worker worker;
   worker.registered().launch(0, 1, 7, true, {}, ShuffleId{40});
-  for (std::uint64_t i = 1; i <= 5000; ++i) worker.hear(wire::Release{i, {39 + i}, {}});
+  for (std::uint64_t i = 1; i <= 5000; ++i) worker.hear(wire::Release{i, {39 + i}, {}, {}});
   worker.take<WorkerState::Free>();
   worker.finish(0);
   EXPECT_EQ(worker.take<WorkerState::Free>().at(0).shuffles, (std::vector<ShuffleId>{40}));
@@ -413,7 +414,7 @@ TEST(WorkerReleases, WhatATaskWroteHoweverManyReleasesItOutlives) {
 
 TEST(WorkerReleases, WhatATaskWroteThatCameAfterTheRelease) {
   Worker worker;
-  worker.registered().hear(wire::Release{1, {40}, {}});
+  worker.registered().hear(wire::Release{1, {40}, {}, {}});
   worker.launch(0, 1, 7, true, {}, ShuffleId{40});
   worker.launch(1, 1, 8, true, {}, ShuffleId{41});
   worker.take<WorkerState::Free>();

@@ -575,10 +575,14 @@ TEST_F(SchedulingOfState, NobodyHoldsAReleasedState) {
   EXPECT_FALSE(state(2, 0).withheld);
 }
 
-TEST_F(SchedulingOfState, LostStateFailsTheJob) {
-  submit(1, plan(1, 2));
+TEST_F(SchedulingOfState, LostStateFailsTheJobWhenAllThatLostItIsKnown) {
+  submit(1, plan(1, 4));
   EXPECT_EQ(end({1, 0, 1}, kA, StateLost{kState, 1, 0, "offset 8 of log: too short"}),
-            (Texts{"lost 3/1 after 0", "cancel 1:0/0", "job 1 failed"}));
+            (Texts{"lost 3/1 after 0"}));
+  EXPECT_EQ(end_update(1, 0, kA), (Texts{"installed 3/0 at 1"}));
+  EXPECT_EQ(fail({1, 0, 3}, "user code"), Texts{}) << "it is not tried again";
+  EXPECT_EQ(end({1, 0, 2}, kA, StateLost{kState, 2, 0, "the same"}),
+            (Texts{"lost 3/2 after 0", "job 1 failed"}));
   EXPECT_EQ(last_failure_.code, ErrorCode::kStateLost);
   EXPECT_NE(last_failure_.message.find("offset 8 of log"), std::string::npos);
 }
