@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "weir/core/hash.h"
 #include "weir/core/pipes.h"
+#include "weir/core/state/fingerprint.h"
 #include "weir/core/state/keyed_update.h"
 #include "weir/core/state/state_spec.h"
 
@@ -60,6 +62,8 @@ class MapWithStateOperator {
   }
 
   Aggregator aggregator() const { return {}; }
+  /// The structure of what is kept.
+  static std::string fingerprint() { return internal::fingerprint<std::pair<K, S>>(); }
   std::unique_ptr<StateTable> make_table(KeyGroups groups) const {
     return std::make_unique<Table>(groups, timed());
   }

@@ -13,6 +13,7 @@
 
 #include "weir/core/hash.h"
 #include "weir/core/pipes.h"
+#include "weir/core/state/fingerprint.h"
 #include "weir/core/state/keyed_update.h"
 #include "weir/core/state/signature.h"
 
@@ -79,6 +80,8 @@ class UpdateStateOperator {
       : function_(std::move(function)), initial_(std::move(initial)) {}
 
   Aggregator aggregator() const { return {}; }
+  /// The structure of what is kept.
+  static std::string fingerprint() { return internal::fingerprint<std::pair<K, S>>(); }
   std::unique_ptr<StateTable> make_table(KeyGroups groups) const {
     return std::make_unique<Table>(groups);
   }

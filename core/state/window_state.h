@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "weir/core/pipes.h"
+#include "weir/core/state/fingerprint.h"
 #include "weir/core/state/window_steps.h"
 
 namespace weir::internal {
@@ -44,6 +46,8 @@ class WindowOperator {
   }
 
   Aggregator aggregator() const { return Aggregator{{steps_.reduce()}}; }
+  /// The structure of what is kept.
+  static std::string fingerprint() { return internal::fingerprint<std::pair<K, V>>(); }
   std::unique_ptr<StateTable> make_table(KeyGroups groups) const {
     return std::make_unique<Table>(groups, steps_);
   }
