@@ -1,7 +1,10 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <iostream>
 #include <memory>
 #include <optional>
 #include <random>
@@ -11,7 +14,10 @@
 
 #include <gtest/gtest.h>
 
+#include "weir/core/crash_point.h"
+
 #include "log_records.h"
+#include "process_tools.h"
 
 namespace weir {
 namespace {
@@ -95,6 +101,11 @@ class Lives {
         break;
       }
       case 6:
+        // A COMMIT takes its time, which thousands of lives do not have.
+        if (records_.empty() ||
+            (records_.back().kind == LogRecord::Kind::kCommit && below(40) != 0)) {
+          return;
+        }
         log.await(records_.size() - begun_at_);
         safe_ = records_.size();
         return;
@@ -170,6 +181,98 @@ TEST(BatchLogCrashes, WhatWasAwaitedIsThereAndNothingElseThanAPrefix) {
     Lives lives(seed);
     for (int life = 0; life < 6; ++life) ASSERT_NO_FATAL_FAILURE(lives.live());
   }
+}
+
+// --- killed at every point, on a real directory ---
+
+constexpr std::uint64_t kBatches = 4;
+
+/// Opens the log twice and writes in small segments, so that every point is passed. Says in a file
+/// which INTENT it awaited last.
+void write_some(const std::string& directory, const std::string& awaited) {
+  for (std::uint64_t half : {0, 1}) {
+    const auto log = open_log(open_directory_store(directory), {.segment_bytes = 1});
+    const std::uint64_t begin = half * kBatches / 2;
+    for (std::uint64_t n = begin + 1; n <= begin + kBatches / 2; ++n) {
+      write(*log, intent(n));
+      write_file(awaited, std::to_string(n));
+      log->append(commit(n));
+      write(*log, checkpoint(n));
+      log->release(n - 1);
+    }
+  }
+}
+
+void expect_continues(const std::string& directory, std::uint64_t awaited) {
+  std::uint64_t found = 0;
+  {
+    const auto log = open_log(open_directory_store(directory), {.segment_bytes = 1});
+    const LogHistory& history = log->history();
+    found = history.last_sequence;
+    EXPECT_GE(found, awaited);
+    EXPECT_LE(found, awaited + 1);
+    if (found > 0) {
+      ASSERT_FALSE(history.intents.empty());
+      EXPECT_EQ(history.intents.back(), intent(found));
+    }
+    if (found > 1) {
+      EXPECT_GE(history.checkpoint->sequence, found - 1);
+    }
+    const bool is_open = history.commits.empty() || history.commits.back().sequence < found;
+    if (found > 0 && is_open) log->append(commit(found));
+    write(*log, intent(found + 1));
+  }
+  EXPECT_EQ(open_log(open_directory_store(directory))->history().last_sequence, found + 1);
+}
+
+TEST(BatchLogCrashes, AProcessThatDiesAtAnyPointIsContinued) {
+  int kills = 0;
+  for (const std::string& point : crash_points()) {
+    bool killed = true;
+    for (const int passing : {1, 2, 5}) {
+      if (!killed) break;
+      SCOPED_TRACE(point + ":" + std::to_string(passing));
+      const TempFolder folder;
+      const pid_t child = fork();
+      if (child == 0) {
+        arm_crash_point(point + ":" + std::to_string(passing));
+        write_some(folder.file("store"), folder.file("awaited"));
+        _exit(0);
+      }
+      int status = 0;
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+      killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+      EXPECT_TRUE(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+      EXPECT_TRUE(killed || passing > 1) << "never passed";
+      kills += killed ? 1 : 0;
+      const std::string awaited = read_file(folder.file("awaited"));
+      expect_continues(folder.file("store"), awaited.empty() ? 0 : std::stoull(awaited));
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+  EXPECT_GT(kills, 30);
+}
+
+// --- the command ---
+
+int run(const std::string& command) {
+  return WEXITSTATUS(std::system((WEIR_CHECKPOINT " " + command).c_str()));
+}
+
+TEST(CheckpointCommand, ShowsAndVerifies) {
+  const TempFolder folder;
+  const std::string store = folder.file("store");
+  write_some(store, folder.file("awaited"));
+  const std::string output = folder.file("output");
+  EXPECT_EQ(run("verify " + store + " >" + output), 0);
+  EXPECT_EQ(read_file(output), "good\n");
+  EXPECT_EQ(run("show " + store + " >" + output), 0);
+  EXPECT_NE(read_file(output).find("    CHECKPOINT 4 at 4.000s"), std::string::npos);
+  std::filesystem::remove(store + "/application");
+  EXPECT_EQ(run("verify " + store + " >" + output), 1);
+  EXPECT_NE(read_file(output).find("application is missing"), std::string::npos);
+  EXPECT_EQ(run("show " + folder.file("nothing") + " 2>" + output), 2);
+  EXPECT_FALSE(std::filesystem::exists(folder.file("nothing")));
 }
 
 }  // namespace
