@@ -30,8 +30,13 @@ struct Content {
     for (const std::string& piece : unsynced) bytes += piece;
     return bytes;
   }
+  std::size_t size() const {
+    std::size_t sum = synced.size();
+    for (const std::string& piece : unsynced) sum += piece.size();
+    return sum;
+  }
   void sync() {
-    synced = all();
+    for (const std::string& piece : unsynced) synced += piece;
     unsynced.clear();
   }
 
@@ -247,7 +252,7 @@ class MemoryDisk::Process final : public DurableStore {
     const std::lock_guard lock(state_->mutex);
     state_->expect_alive(start_);
     const auto content = state_->find(path);
-    return content ? static_cast<std::int64_t>(content->all().size()) : -1;
+    return content ? static_cast<std::int64_t>(content->size()) : -1;
   }
 
   std::vector<std::string> list(const std::string& directory) override {
