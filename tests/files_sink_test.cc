@@ -428,8 +428,11 @@ TEST_F(FilesSink, ACommitThatFailedMayBeRepeatedWithTheSameTokens) {
     const auto tokens = write_all(sink, commit_of(1), {{"a"}, {"b"}});
     BatchFolder failing(directory(), "txt", std::make_shared<MortalOps>(changes));
     EXPECT_THROW(failing.commit(commit_of(1), tokens), Death) << changes;
-    BatchFolder again(directory(), "txt");
+    const auto ops = std::make_shared<MortalOps>(1000);
+    BatchFolder again(directory(), "txt", ops);
     again.commit(commit_of(1), tokens);
+    EXPECT_EQ(ops->notes.back(), "sync out") << changes;
+    EXPECT_EQ(again.last_committed(), commit_of(1));
     EXPECT_EQ(visible(), (Files{{"batch-000000000001/part-00000.txt", "a\n"},
                                 {"batch-000000000001/part-00001.txt", "b\n"}}))
         << changes;
@@ -439,11 +442,13 @@ TEST_F(FilesSink, ACommitThatFailedMayBeRepeatedWithTheSameTokens) {
 TEST_F(FilesSink, WhatARenameShowsWasSyncedBefore) {
   const Sink sink(text());
   const auto ops = std::make_shared<MortalOps>(1000);
+  fs::create_directories(folder_.file("a"));
+  BatchFolder nested(folder_.file("a") + "/b/out", "txt", ops);
+  nested.open(commit_of(0));
+  EXPECT_EQ(ops->notes, (Words{"sync b", "sync a", "write and sync fence.tmp", "rename to fence",
+                               "sync ", "sync out"}));
   BatchFolder folder(directory(), "txt", ops);
   folder.open(commit_of(0));
-  EXPECT_EQ(ops->notes,
-            (Words{"sync " + fs::path(directory()).parent_path().filename().string(),
-                   "write and sync fence.tmp", "rename to fence", "sync ", "sync out"}));
   ops->notes.clear();
   folder.commit(commit_of(1), write_all(sink, commit_of(1), {{"a"}}));
   EXPECT_EQ(ops->notes, (Words{"rename to part-00000.txt", "write and sync _COMMIT",

@@ -87,10 +87,17 @@ BatchFolder::BatchFolder(std::string directory, std::string_view extension,
 void BatchFolder::open(const CommitId& driver) {
   require_one_line("application's id", driver.application);
   require_one_line("sink's uid", driver.sink);
-  const bool created = !exists(directory_);
-  if (!exists(own("fence"))) require_empty();
+  std::vector<std::string> parents;  // of what is created: their entries must be durable
+  if (!exists(own("fence"))) {
+    require_empty();
+    fs::path parent = directory_;
+    do {
+      parent = parent.parent_path();
+      parents.push_back(parent.string());
+    } while (!exists(parents.back()));
+  }
   ops_->make_directories(staging_of(directory_));
-  if (created) ops_->sync_directory(fs::path(directory_).parent_path().string());
+  for (const std::string& parent : parents) ops_->sync_directory(parent);
 
   const FileLock lock(own("lock"));
   const auto fence = read_fence();
@@ -170,25 +177,12 @@ void BatchFolder::commit(const CommitId& commit, const std::vector<StagedFile>& 
   const FileLock lock(own("lock"));
   const auto fence = read_fence();
   if (!fence) throw_without_fence();
-  if (must_publish(commit, {fence->application, fence->sink, fence->epoch}, stored(commit.sequence),
-                   where_)) {
-    const bool empty = std::all_of(files.begin(), files.end(),
-                                   [](const StagedFile& file) { return file.name.empty(); });
-    if (last_ && commit.sequence < last_->sequence) {
-      if (!empty) {
-        throw Error(ErrorCode::kDataLoss,
-                    fmt::format("{} holds batch {} as the last one and would be given batch {}, "
-                                "which was committed before and is not there any more",
-                                where_, last_->sequence, commit.sequence));
-      }
-    } else {
-      if (empty) {
-        replace("last", to_text(commit), false);
-      } else {
-        publish(commit, files);
-      }
-      last_ = commit;
-    }
+  const auto there = stored(commit.sequence);
+  if (must_publish(commit, {fence->application, fence->sink, fence->epoch}, there, where_)) {
+    publish(commit, files);
+  } else if (!last_ || last_->sequence < commit.sequence) {
+    ops_->sync_directory(directory_);  // the call before failed behind its rename
+    last_ = there;
   }
   clean(commit.sequence);
 }
@@ -199,6 +193,23 @@ void BatchFolder::throw_without_fence() const {
 }
 
 void BatchFolder::publish(const CommitId& commit, const std::vector<StagedFile>& files) {
+  const bool empty = std::ranges::all_of(files, &std::string::empty, &StagedFile::name);
+  if (last_ && commit.sequence < last_->sequence) {
+    if (empty) return;  // it was then, too, as far as is known
+    throw Error(ErrorCode::kDataLoss,
+                fmt::format("{} holds batch {} as the last one and would be given batch {}, which "
+                            "was committed before and is not there any more",
+                            where_, last_->sequence, commit.sequence));
+  }
+  if (empty) {
+    replace("last", to_text(commit), false);
+  } else {
+    publish_directory(commit, files);
+  }
+  last_ = commit;
+}
+
+void BatchFolder::publish_directory(const CommitId& commit, const std::vector<StagedFile>& files) {
   const std::string staging = staging_of(directory_);
   const std::string assembled = fmt::format("{}/{:012}-{:016x}-assembled-{}", staging,
                                             commit.sequence, commit.intent, commit.epoch);

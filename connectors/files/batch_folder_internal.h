@@ -31,16 +31,16 @@ std::string staging_of(const std::string& directory);
 ///
 ///     tasks wrote and synced their files in staging/          nothing is visible; `open` removes
 ///     it
-///  1  staging/assembling-12/ is made, the files move there    the same
+///  1  staging/12-assembled/ is made, the files move there     the same
 ///  2  its _COMMIT is written and synced                       the same
-///  3  staging/assembling-12/ is synced                        the same: whole, but not visible
+///  3  staging/12-assembled/ is synced                         the same: whole, but not visible
 ///  4  it is renamed to DIR/batch-000000000012                 all visible, _COMMIT with it. If the
 ///                                                             machine dies, all or nothing: what
 ///                                                             the rename shows was synced before
 ///  5  DIR is synced                                           durable; only now is it reported. A
 ///                                                             driver that died behind 4 is made up
 ///                                                             for by its successor: `open` syncs
-///                                                             DIR before it reports what is there
+///                                                             DIR before it tells what is there
 ///  6  staging/ is cleaned of this batch and those before      left-overs cost room, until `open`
 ///
 /// A batch without elements changes no directory: `last` is replaced (written beside, renamed, not
@@ -76,6 +76,7 @@ class BatchFolder {
   std::optional<CommitId> stored(std::uint64_t sequence) const;
   CommitId read_batch(const std::string& name) const;
   void publish(const CommitId& commit, const std::vector<StagedFile>& files);
+  void publish_directory(const CommitId& commit, const std::vector<StagedFile>& files);
   void replace(const std::string& name, const std::string& content, bool sync);
   [[noreturn]] void throw_without_fence() const;
   void find_last();
