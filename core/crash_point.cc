@@ -1,9 +1,9 @@
 #include "weir/core/crash_point.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <mutex>
 #include <optional>

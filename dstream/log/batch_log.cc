@@ -118,7 +118,7 @@ class StoredBatchLog final : public BatchLog {
 
   bool unusable() const { return dead_.has_value() || ending_ == Ending::kAbandon; }
   void expect_usable() const {
-    if (dead_) throw *dead_;
+    if (dead_) throw Error(*dead_);
     if (ending_ == Ending::kAbandon) {
       throw Error(ErrorCode::kCancelled, "the batch log was closed without finishing");
     }
