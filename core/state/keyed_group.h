@@ -37,8 +37,14 @@ class KeyedGroup {
   }
   void prefetch_entry(std::uint64_t hash) const {
     if (index_.empty()) return;
-    const std::uint64_t word = index_[usable(hash) & mask()];
-    if (word != 0) __builtin_prefetch(&entries_[position(word)]);
+    hash = usable(hash);
+    for (std::size_t slot = hash & mask(); index_[slot] != 0; slot = (slot + 1) & mask()) {
+      if ((index_[slot] & kTagMask) != (hash & kTagMask)) continue;
+      const Entry* entry = &entries_[position(index_[slot])];
+      __builtin_prefetch(entry);
+      __builtin_prefetch(reinterpret_cast<const char*>(entry + 1) - 1);  // may be in another line
+      return;
+    }
   }
 
   /// Adds a key that is not there; returns its position.

@@ -106,7 +106,7 @@ class KeyedUpdate {
 
 /// Records held back a little, so that the cache misses of looking up their keys overlap. Keys that
 /// are views are copied: they need not outlive the call.
-template <class K, class V, std::size_t kSize = 32>
+template <class K, class V, std::size_t kSize = 64>
 class RecordRun {
  public:
   template <class Key>
