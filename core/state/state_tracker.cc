@@ -151,7 +151,8 @@ void StateTracker::forget(StateId id) {
 void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t partitions,
                            std::vector<std::vector<StateStep>> steps) {
   const std::scoped_lock lock(mutex_);
-  State& state = const_cast<State&>(this->state(id));
+  (void)this->state(id);  // throws
+  State& state = states_.at(id);
   if (steps.size() != partitions) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("state {}: {} partitions are to be restored from the steps of {}",
