@@ -31,6 +31,7 @@ constexpr std::int64_t kMostFailures = 1'000'000;
 thread_local const void* current_owner = nullptr;
 thread_local std::uint64_t current_batch = 0;
 thread_local Time current_batch_time{};
+thread_local std::uint64_t current_hash_seed = 0;
 
 std::uint64_t random_seed() {
   std::random_device device;
@@ -86,7 +87,7 @@ void Engine::stop() {
 }
 
 std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
-  plan.hash_seed = hash_seed_;
+  plan.hash_seed = current_hash_seed != 0 ? current_hash_seed : hash_seed_;
   plan.batch = current_batch;
   plan.batch_time = current_batch_time;
   const JobId id = ++last_job_;
@@ -249,15 +250,19 @@ void Engine::launch(TaskSpec task) {
 
 namespace internal {
 
-BatchScope::BatchScope(const void* owner, std::uint64_t batch, Time time)
+BatchScope::BatchScope(const void* owner, std::uint64_t batch, Time time, std::uint64_t hash_seed)
     : outer_owner_(std::exchange(current_owner, owner)),
       outer_batch_(std::exchange(current_batch, batch)),
-      outer_time_(std::exchange(current_batch_time, time)) {}
+      outer_time_(std::exchange(current_batch_time, time)),
+      outer_hash_seed_(std::exchange(current_hash_seed, hash_seed)) {}
+
+BatchScope::Running BatchScope::running() { return {current_batch, current_batch_time}; }
 
 BatchScope::~BatchScope() {
   current_owner = outer_owner_;
   current_batch = outer_batch_;
   current_batch_time = outer_time_;
+  current_hash_seed = outer_hash_seed_;
 }
 
 }  // namespace internal

@@ -106,11 +106,18 @@ class Engine final : private TaskRunner::Observer {
 namespace internal {
 
 /// While it lives, jobs that this thread runs belong to a batch, which tasks see in `TaskContext`,
-/// and to `owner`, who can cancel them.
+/// and to `owner`, who can cancel them. `hash_seed` replaces the engine's: an application keeps its
+/// own over restarts; 0: the engine's.
 class BatchScope {
  public:
-  BatchScope(const void* owner, std::uint64_t batch, Time time);
+  BatchScope(const void* owner, std::uint64_t batch, Time time, std::uint64_t hash_seed = 0);
   ~BatchScope();
+  /// The batch of the innermost scope of this thread; sequence 0: there is none.
+  struct Running {
+    std::uint64_t sequence = 0;
+    Time time{};
+  };
+  static Running running();
   BatchScope(const BatchScope&) = delete;
   BatchScope& operator=(const BatchScope&) = delete;
 
@@ -118,6 +125,7 @@ class BatchScope {
   const void* const outer_owner_;
   const std::uint64_t outer_batch_;
   const Time outer_time_;
+  const std::uint64_t outer_hash_seed_;
 };
 
 }  // namespace internal

@@ -1,5 +1,6 @@
 #include "weir/dstream/batch_generator.h"
 
+#include <algorithm>
 #include <cassert>
 
 namespace weir::internal {
@@ -15,16 +16,17 @@ Time BatchGenerator::grid_point(Time time, Duration interval) {
 }
 
 std::vector<BatchGenerator::Action> BatchGenerator::on(const Event& event, Time now) {
-  if (std::holds_alternative<Start>(event)) return start(now);
+  if (const auto* first = std::get_if<Start>(&event)) return start(*first, now);
   if (std::holds_alternative<TimerDue>(event)) return tick(now);
   if (std::holds_alternative<StopGracefully>(event)) return stop_gracefully(now);
   return finish();
 }
 
-std::vector<BatchGenerator::Action> BatchGenerator::start(Time now) {
+std::vector<BatchGenerator::Action> BatchGenerator::start(const Start& event, Time now) {
   if (state_ != State::kReady) return {};
-  zero_time_ = grid_point(now, interval_);
-  next_ = {1, zero_time_ + interval_};
+  const Time done = event.last.sequence == 0 ? now : std::max(now, event.last.time);
+  next_ = {event.last.sequence + 1, grid_point(done, interval_) + interval_};
+  zero_time_ = event.zero_time ? grid_point(*event.zero_time, interval_) : next_.time - interval_;
   enter(State::kRunning);
   return {SetTimer{next_.time}};
 }

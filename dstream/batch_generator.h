@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -11,15 +12,19 @@ namespace weir::internal {
 /// Decides when batches are cut. Pure: told what happens and what time it is, says what to do.
 ///
 /// Batch times lie on the grid of multiples of the interval since the epoch, the first one strictly
-/// after the start; sequence numbers count from 1. A late driver misses none: it cuts one batch per
-/// due event and is due again at once until it has caught up.
+/// after the start and the last batch of an earlier driver; sequence numbers go on after that
+/// one's, or count from 1. A late driver misses none: it cuts one batch per due event and is due
+/// again at once until it has caught up. Grid points at which there was no driver have no batch.
 ///
 ///     start at 2.3s, interval 1s:   zero time 2s   #1 at 3s   #2 at 4s   ...
 class BatchGenerator {
  public:
   enum class State { kReady, kRunning, kLastTick, kFinished };
 
-  struct Start {};
+  struct Start {
+    Batch last = {};                     ///< of an earlier driver; sequence 0: there was none
+    std::optional<Time> zero_time = {};  ///< the earlier driver's
+  };
   struct TimerDue {};
   /// One more tick, so that what was received before now is processed.
   struct StopGracefully {};
@@ -47,13 +52,13 @@ class BatchGenerator {
   std::vector<Action> on(const Event& event, Time now);
 
   State state() const { return state_; }
-  /// One interval before the first batch; set by `Start`.
+  /// One interval before the first batch ever, on this interval's grid; set by `Start`.
   Time zero_time() const { return zero_time_; }
   /// The grid point at or before `time`.
   static Time grid_point(Time time, Duration interval);
 
  private:
-  std::vector<Action> start(Time now);
+  std::vector<Action> start(const Start& event, Time now);
   std::vector<Action> tick(Time now);
   std::vector<Action> stop_gracefully(Time now);
   std::vector<Action> finish();

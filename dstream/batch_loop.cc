@@ -1,19 +1,27 @@
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <utility>
 
 #include "weir/core/context.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
+#include "weir/core/state/state_dataset.h"
+#include "weir/dstream/batch_journal.h"
 #include "weir/dstream/batch_loop_internal.h"
+#include "weir/dstream/stateful.h"
 #include "weir/dstream/stop_signals_internal.h"
 #include "weir/dstream/stream_graph.h"
 #include "weir/dstream/stream_input.h"
+#include "weir/dstream/stream_sink.h"
 
 namespace weir::internal {
 namespace {
 
+/// Times that a batch is begun anew because state was lost meanwhile.
+constexpr int kMostReplays = 8;
+constexpr std::uint64_t kBatchesToCleanUp = 64;
 constexpr auto kCancelAgainAfter = std::chrono::milliseconds(100);
 
 std::string message_of(const std::exception_ptr& failure) {
@@ -50,6 +58,12 @@ std::string to_text(const Batch& batch) {
   return "batch " + std::to_string(batch.sequence) + " of " + to_string(batch.time);
 }
 
+bool is_computed_from(const StreamNode& stream, const StreamNode& other) {
+  return std::ranges::any_of(stream.parents(), [&](const auto& parent) {
+    return parent.get() == &other || is_computed_from(*parent, other);
+  });
+}
+
 void stop_inputs(const StreamGraph& graph) {
   for (const auto& input : graph.inputs()) {
     try {
@@ -75,10 +89,18 @@ BatchLoop::BatchLoop(Options options)
 }
 
 void BatchLoop::start() {
-  for (const auto& input : options_.graph->inputs()) input->start();
+  const Time began = now();
+  attach_states();
+  Recovery recovery = recover();
+  for (const auto& input : options_.graph->inputs()) {
+    input->start(recovery.last.sequence == 0 ? Time::min() : recovery.last.time);
+  }
+  recovery.last.sequence = std::max(recovery.last.sequence, open_sinks(recovery));
   const Time started = now();
-  perform(generator_.on(BatchGenerator::Start{}, started));
+  perform(generator_.on(BatchGenerator::Start{recovery.last, recovery.zero_time}, started));
   options_.graph->start(generator_.zero_time());
+  checkpoint_due_ = started + options_.checkpoint_interval;
+  checkpoint_time_ = recovery.checkpoint_time;
   options_.clock.on_move(this, [this] {
     const std::scoped_lock lock(mutex_);
     changed_.notify_all();
@@ -93,7 +115,138 @@ void BatchLoop::start() {
   }
   batch_thread_ = std::jthread([this] { run_batches(); });
   options_.events.post(&StreamingListener::on_streaming_started, StreamingStarted{started});
+  if (options_.journal && recovery.last.sequence != 0) {
+    options_.events.post(&StreamingListener::on_recovered,
+                         RecoveryInfo{.epoch = options_.journal->epoch(),
+                                      .checkpointed = recovery.checkpointed,
+                                      .committed = recovery.committed,
+                                      .last = recovery.last.sequence,
+                                      .duration = now() - began});
+  }
+  resume(recovery);
   generator_thread_ = std::jthread([this] { generate(); });
+}
+
+void BatchLoop::attach_states() {
+  const auto identities = options_.graph->operator_identities();
+  const auto& engine = options_.context.engine();
+  const auto& stateful = options_.graph->stateful();
+  for (std::size_t i = 0; i < stateful.size(); ++i) {
+    stateful[i]->attach(declare_state(engine, {.name = identities[i].uid,
+                                               .partitions = stateful[i]->num_partitions(),
+                                               .key_groups = options_.key_groups,
+                                               .directory = options_.state_directory,
+                                               .expires_after = stateful[i]->expires_after()}));
+  }
+}
+
+/// Gives inputs and state back what an earlier driver recorded.
+Recovery BatchLoop::recover() {
+  if (options_.journal == nullptr) return {};
+  const auto& inputs = options_.graph->inputs();
+  for (const auto& input : inputs) {
+    if (input->is_replayable()) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                input->name() +
+                    " cannot be read again after a restart, so it cannot be used with a "
+                    "checkpoint directory; use a replayable source (source_stream)");
+  }
+  if (const StatefulOperator* const stateful = options_.graph->under_a_window()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string("a window over the stream of ") + stateful->kind() +
+                    " cannot be made again after a restart, because what earlier batches made of "
+                    "the state is gone; use reduce_by_key_and_window, which is state itself, or no "
+                    "checkpoint directory");
+  }
+  Recovery recovery = options_.journal->recover(
+      *options_.graph,
+      {.on_checkpoint = [this](const CheckpointInfo& info) { send(Checkpointed{info}); },
+       .on_failure = [this](auto failure) { send(JournalFailed{failure}); }});
+  const auto find = [&](const std::string& name) {
+    const auto found = std::ranges::find(inputs, name, [](const auto& i) { return i->name(); });
+    return found == inputs.end() ? nullptr : found->get();
+  };
+  for (const auto& [name, position] : recovery.positions) {
+    if (StreamInput* input = find(name)) {
+      input->resume(position);
+    } else {
+      log_warning("the program has no input " + name +
+                  " any more, whose position the checkpoint holds: it is forgotten");
+    }
+  }
+  for (const RecordedBatch& recorded : recovery.recorded) {
+    for (const BatchInput& part : recorded.inputs) {
+      if (StreamInput* input = find(part.name)) {
+        input->restore(recorded.batch, part);
+      } else if (recorded.batch.sequence > recovery.committed) {
+        throw Error(ErrorCode::kDataLoss,
+                    to_text(recorded.batch) + " was begun and owns elements of the input " +
+                        part.name +
+                        ", which the program does not have any more: they would be "
+                        "lost; start the former program once and stop it gracefully");
+      }
+    }
+  }
+  return recovery;
+}
+
+std::uint64_t BatchLoop::open_sinks(const Recovery& recovery) {
+  std::uint64_t newest = 0;
+  for (const auto& sink : options_.graph->sinks()) {
+    sink->open(commit_id(*sink, {}, 0));
+    sink->take_back(recovery.last.sequence);
+    const std::optional<CommitId> last = sink->last_committed();
+    const std::uint64_t sequence = last ? last->sequence : 0;
+    const auto held = recovery.sinks.find(sink->uid());
+    if (held != recovery.sinks.end() && sequence < held->second) {
+      throw Error(ErrorCode::kDataLoss,
+                  "the sink " + sink->uid() + " holds batches up to " + std::to_string(sequence) +
+                      ", but those up to " + std::to_string(held->second) +
+                      " were committed and would be missing in it; bring its data back, or begin "
+                      "anew with an empty checkpoint directory and an empty sink");
+    }
+    const auto recorded = std::ranges::find(
+        recovery.recorded, sequence, [](const RecordedBatch& each) { return each.batch.sequence; });
+    if (last && recorded != recovery.recorded.end() && recorded->intent != last->intent) {
+      throw Error(ErrorCode::kDataLoss,
+                  "the sink " + sink->uid() + " holds a " + to_text(recorded->batch) +
+                      " of other input than the log records: the checkpoint directory and the "
+                      "sink do not belong together, or one was set back; bring both to the same "
+                      "point");
+    }
+    if (last && recorded != recovery.recorded.end() && recorded->by_other_program &&
+        sequence > recovery.committed && !options_.journal->replays_with_new_code()) {
+      throw Error(ErrorCode::kDataLoss,
+                  "the program was changed since it wrote " + to_text(recorded->batch) +
+                      " to the sink " + sink->uid() +
+                      " and before that batch was done: what it still has to do would be done by "
+                      "other code. Start the former program once, or accept it with "
+                      "--weir.replay-with-new-code");
+    }
+    if (sequence > recovery.last.sequence) {
+      log_warning("the sink " + sink->uid() + " holds batches up to " + std::to_string(sequence) +
+                  ", the log ends with " + std::to_string(recovery.last.sequence) +
+                  ": the log lost its end; what came after it is written again, as batches from " +
+                  std::to_string(sequence + 1) + " on");
+    }
+    newest = std::max(newest, sequence);
+  }
+  return newest;
+}
+
+/// Runs the batches that an earlier driver began, before any new one.
+void BatchLoop::resume(const Recovery& recovery) {
+  for (const RecordedBatch& recorded : recovery.recorded) {
+    const Batch& batch = recorded.batch;
+    if (batch.sequence <= recovery.committed) {
+      const std::scoped_lock lock(mutex_);
+      replayable_.emplace(batch.sequence, batch);
+      continue;
+    }
+    BatchInfo info{.sequence = batch.sequence, .batch_time = batch.time};
+    info.inputs = recorded.inputs;
+    submit(std::move(info));
+  }
 }
 
 void BatchLoop::end() {
@@ -103,6 +256,7 @@ void BatchLoop::end() {
     work_changed_.notify_all();
   }
   if (batch_thread_.joinable()) batch_thread_.join();
+  if (options_.journal) options_.journal->close();
   options_.graph->forget(Time::max());
   options_.clock.on_move(this, {});
   stop_inputs(*options_.graph);
@@ -116,6 +270,12 @@ BatchLoop::~BatchLoop() {
 
 void BatchLoop::request_stop(bool graceful) { send(Stop{graceful, now()}); }
 
+void BatchLoop::abandon() {
+  abandoned_ = true;
+  if (options_.journal) options_.journal->abandon();
+  request_stop(false);
+}
+
 void BatchLoop::send(Message message) {
   const std::scoped_lock lock(mutex_);
   inbox_.push_back(std::move(message));
@@ -126,6 +286,16 @@ void BatchLoop::send(Message message) {
 
 void BatchLoop::generate() {
   const InsideStreaming scope(options_.events, "a source of the stream");
+  try {
+    generate_batches();
+  } catch (...) {  // nothing that is known of: end the stream, not the process
+    if (!error_) error_ = located("cutting batches");
+    cancel_running();
+  }
+  finish();
+}
+
+void BatchLoop::generate_batches() {
   while (scheduler_.state() != BatchScheduler::State::kFinished) {
     const std::optional<Message> message = next_message();
     const Time time = now();
@@ -138,7 +308,6 @@ void BatchLoop::generate() {
       perform(scheduler_.on(BatchScheduler::TimerDue{}, time));
     }
   }
-  finish();
 }
 
 std::optional<Time> BatchLoop::next_timer() const {
@@ -181,8 +350,21 @@ void BatchLoop::on_message(const Message& message) {
     }
     return;
   }
+  if (const auto* done = std::get_if<Checkpointed>(&message)) {
+    checkpoint_time_ = done->info.batch_time;
+    options_.events.post(&StreamingListener::on_checkpoint_completed, done->info);
+    to_release_ = Batch{done->info.sequence, done->info.batch_time};
+    release_what_can_be();
+    return;
+  }
+  if (const auto* failed = std::get_if<JournalFailed>(&message)) {
+    if (!error_) error_ = failed->failure;
+    perform(scheduler_.on(BatchScheduler::Abort{}, now()));
+    return;
+  }
   const auto& ended = std::get<BatchEnded>(message);
   batch_failure_ = ended.failure;
+  release_what_can_be();
   if (ended.failure && !error_) {
     const bool wanted = scheduler_.state() == BatchScheduler::State::kAborting;
     if (!wanted) {
@@ -251,19 +433,26 @@ void BatchLoop::cut(const Batch& batch, bool last) {
   std::string input_name;
   try {
     for (const auto& input : options_.graph->inputs()) {
-      input_name = input->name();
+      input_name = "input " + input->name();
       info.inputs.push_back(input->cut(batch, wait));
     }
+    input_name = "the batch log";
+    if (options_.journal) options_.journal->intent(batch, generator_.zero_time(), info.inputs);
   } catch (...) {
-    if (!error_) error_ = located(to_text(batch) + ", input " + input_name);
+    if (!error_) error_ = located(to_text(batch) + ", " + input_name);
     perform(scheduler_.on(BatchScheduler::Abort{}, now()));
     return;
   }
-  info.submission_time = now();
+  submit(std::move(info));
+}
+
+void BatchLoop::submit(BatchInfo info) {
+  const Batch batch{info.sequence, info.batch_time};
+  const Time time = now();
+  info.submission_time = time;
   options_.events.post(&StreamingListener::on_batch_submitted, info);
   batches_.emplace(batch.sequence, std::move(info));
-  perform(
-      scheduler_.on(BatchScheduler::Submit{batch}, batches_.at(batch.sequence).submission_time));
+  perform(scheduler_.on(BatchScheduler::Submit{batch}, time));
 }
 
 void BatchLoop::finish_batch(const BatchScheduler::BatchDone& done) {
@@ -271,18 +460,57 @@ void BatchLoop::finish_batch(const BatchScheduler::BatchDone& done) {
   BatchInfo info = std::move(batches_.extract(batch.sequence).mapped());
   info.processing_end_time = done.times.ended;
   if (done.failed) info.failure = message_of(batch_failure_);
+  info.states = states();
+  if (options_.journal) info.log = options_.journal->log_info();
+  info.checkpoint_time = checkpoint_time_;
   options_.events.post(&StreamingListener::on_batch_completed, std::move(info));
   if (done.failed) return;
+  if (options_.journal == nullptr) release_inputs(batch);
+  options_.on_batch_done(batch.sequence);
+}
+
+/// Not while batches are run again: they read what would be released.
+void BatchLoop::release_what_can_be() {
+  const std::unique_lock releasing(release_mutex_, std::try_to_lock);
+  if (!to_release_ || !releasing) return;
+  const Batch batch = *std::exchange(to_release_, std::nullopt);
+  release_inputs(batch);
+  const std::scoped_lock lock(mutex_);
+  replayable_.erase(replayable_.begin(), replayable_.upper_bound(batch.sequence));
+}
+
+std::vector<StateInfo> BatchLoop::states() const {
+  std::vector<StateInfo> states;
+  for (const auto& stateful : options_.graph->stateful()) {
+    const auto totals = options_.context.engine()->states().totals(stateful->state());
+    states.push_back({.uid = totals.name,
+                      .keys = totals.keys,
+                      .bytes = totals.bytes,
+                      .restored_partitions = totals.restored_partitions,
+                      .restored_bytes = totals.restored_bytes,
+                      .lost_partitions = totals.lost_partitions});
+  }
+  return states;
+}
+
+/// The batch and those before it will not be run again.
+void BatchLoop::release_inputs(const Batch& batch) {
   try {
     for (const auto& input : options_.graph->inputs()) input->release(batch.time);
   } catch (...) {
     if (!error_) error_ = located(to_text(batch) + ", releasing input");
     perform(scheduler_.on(BatchScheduler::Abort{}, now()));
   }
-  options_.on_batch_done(batch.sequence);
 }
 
 void BatchLoop::finish() {
+  if (options_.journal && !abandoned_) {
+    try {
+      options_.journal->last_checkpoint();
+    } catch (...) {
+      if (!error_) error_ = located("the last checkpoint");
+    }
+  }
   end();
   options_.events.stop();
   options_.on_end(error_);
@@ -312,12 +540,142 @@ void BatchLoop::run_batches() {
 }
 
 void BatchLoop::run_batch(const Batch& batch) {
-  const BatchScope scope(this, batch.sequence, batch.time);
+  for (int attempt = 1;; ++attempt) {
+    try {
+      if (attempt > 1) replay_lost_states(batch);
+      try_batch(batch);
+      break;
+    } catch (const Error& error) {
+      const bool again = error.code() == ErrorCode::kStateLost && options_.journal != nullptr &&
+                         attempt < kMostReplays && !cancelled_;
+      if (!again) throw;
+      log_warning(std::string(error.what()) + "; making it again from the recorded input");
+    }
+  }
+  options_.context.engine()->states().committed(batch.sequence);
+  if (options_.journal && !abandoned_) {
+    options_.journal->commit(batch);
+    const std::scoped_lock lock(mutex_);
+    replayable_.emplace(batch.sequence, batch);
+  }
+  options_.graph->forget(batch.time);
+  if (!options_.journal && batch.sequence % kBatchesToCleanUp == 0) delete_unused_files();
+  if (options_.journal && !abandoned_ && now() >= checkpoint_due_) {
+    options_.journal->checkpoint();
+    checkpoint_due_ = now() + options_.checkpoint_interval;
+  }
+}
+
+CommitId BatchLoop::commit_id(const StreamSink& sink, const Batch& batch,
+                              std::uint64_t intent) const {
+  return {.application = options_.application,
+          .sink = sink.uid(),
+          .sequence = batch.sequence,
+          .epoch = options_.journal ? options_.journal->epoch() : 1,
+          .intent = intent};
+}
+
+/// Without a journal, whose checkpoints do it otherwise.
+void BatchLoop::delete_unused_files() const {
+  for (const std::string& file : options_.context.engine()->states().take_unused_files()) {
+    std::error_code ignored;
+    std::filesystem::remove(std::filesystem::path(options_.state_directory) / file, ignored);
+  }
+}
+
+/// State first: it needs no INTENT, since what a task changes counts only when it is named by a
+/// record. So the log is synced while the state is updated.
+void BatchLoop::try_batch(const Batch& batch) {
+  const BatchScope scope(this, batch.sequence, batch.time, options_.hash_seed);
+  update_states(batch);
+  std::uint64_t intent = 0;
+  if (options_.journal) {
+    options_.journal->await_intent(batch.sequence);
+    intent = options_.journal->intent_hash(batch.sequence);
+  }
+  for (const auto& sink : options_.graph->sinks()) {
+    sink->begin_batch(commit_id(*sink, batch, intent));
+  }
   const auto& outputs = options_.graph->outputs();
   for (std::size_t id = 0; id < outputs.size(); ++id) {
     if (outputs[id].stream->due(batch.time)) run_output(batch, id);
   }
-  options_.graph->forget(batch.time);
+}
+
+/// Brings every stateful operator to the version of the batch, those first that others read.
+void BatchLoop::update_states(const Batch& batch) {
+  const StateTracker& states = options_.context.engine()->states();
+  for (const auto& stateful : options_.graph->stateful()) {
+    if (!stateful->stream().due(batch.time)) continue;
+    const auto behind = states.behind(stateful->state(), batch.sequence);
+    if (behind.empty()) continue;
+    if (cancelled_) throw Error(ErrorCode::kCancelled, "the stream is stopping");
+    try {
+      stateful->update(batch.time, behind);
+    } catch (...) {
+      std::rethrow_exception(located(to_text(batch) + ", " + stateful->kind()));
+    }
+  }
+}
+
+/// Operators whose streams others need to be made again go back as far as can be.
+void BatchLoop::set_back_what_is_needed(std::uint64_t sequence) {
+  StateTracker& states = options_.context.engine()->states();
+  const auto& stateful = options_.graph->stateful();
+  for (auto at = stateful.rbegin(); at != stateful.rend(); ++at) {
+    if (states.is_whole((*at)->state(), sequence)) continue;
+    for (const auto& other : stateful) {
+      if (is_computed_from((*at)->stream(), other->stream())) {
+        states.go_back_to_checkpoint(other->state());
+      }
+    }
+  }
+}
+
+/// Throws Error(kDataLoss) if batches are missing between a lost version and `before`.
+void BatchLoop::require_replayable(const std::map<std::uint64_t, Batch>& batches,
+                                   const Batch& before) const {
+  const StateTracker& states = options_.context.engine()->states();
+  const std::uint64_t first = batches.empty() ? before.sequence : batches.begin()->first;
+  for (const auto& stateful : options_.graph->stateful()) {
+    for (const std::uint32_t p : states.incomplete(stateful->state())) {
+      const std::uint64_t version = states.version(stateful->state(), p);
+      if (version + 1 >= first) continue;
+      throw Error(ErrorCode::kDataLoss,
+                  std::string("of the state of ") + stateful->kind() + ", partition " +
+                      std::to_string(p) + ", only version " + std::to_string(version) +
+                      " can be had, but the input of batches before " + std::to_string(first) +
+                      " is not recorded any more: files of the checkpoint directory are missing "
+                      "or damaged; bring them back");
+    }
+  }
+}
+
+/// Runs the batches before this one again for the partitions whose versions were lost, without
+/// outputs.
+void BatchLoop::replay_lost_states(const Batch& before) {
+  const std::scoped_lock releasing(release_mutex_);
+  std::map<std::uint64_t, Batch> batches;
+  {
+    const std::scoped_lock lock(mutex_);
+    batches = replayable_;
+  }
+  const Time began = now();
+  if (!batches.empty()) set_back_what_is_needed(batches.rbegin()->first);
+  require_replayable(batches, before);
+  // What is stored of these batches would spare the updates that are wanted.
+  options_.graph->forget_since(batches.empty() ? before.time : batches.begin()->second.time);
+  for (const auto& [sequence, batch] : batches) {
+    if (sequence >= before.sequence) break;
+    const BatchScope scope(this, sequence, batch.time, options_.hash_seed);
+    update_states(batch);
+    options_.graph->forget(batch.time);
+  }
+  if (batches.empty()) return;
+  options_.events.post(
+      &StreamingListener::on_state_replayed,
+      StateReplayInfo{
+          .first = batches.begin()->first, .last = before.sequence - 1, .duration = now() - began});
 }
 
 void BatchLoop::run_output(const Batch& batch, std::size_t id) {

@@ -14,9 +14,13 @@
 #include "weir/core/function.h"
 #include "weir/core/owned.h"
 #include "weir/core/rdd.h"
+#include "weir/core/state/state_spec.h"
 #include "weir/dstream/dstream_node.h"
 #include "weir/dstream/print.h"
 #include "weir/dstream/stream_graph.h"
+#include "weir/dstream/update_state_options.h"
+#include "weir/dstream/window_options.h"
+#include "weir/dstream/write_to.h"
 
 namespace weir {
 
@@ -90,6 +94,41 @@ class DStream {
   /// All values of a key in a batch as a vector. Shuffles.
   auto group_by_key(std::uint32_t partitions = 0) const;
 
+  // --- state ---
+
+  /// The state of every key, brought up to date once per batch by `f(values, state)`, or `f(key,
+  /// time, values, state)`, which returns the new state or nothing to forget the key: `f(const
+  /// std::vector<V>&, std::optional<S>) -> std::optional<S>`. It is called for all keys, with
+  /// values or without: a batch costs O(all keys). Each batch's RDD is all keys with their states.
+  /// `{.initial, .partitions}`. Shuffles.
+  template <class S = void, class F>
+  auto update_state_by_key(F f, internal::update_options_t<T, S, F> options = {}) const;
+  /// What the spec's function returns for each record (state_spec.h), and `.state_snapshots()`. A
+  /// batch costs O(its records and the keys that time out in it). Shuffles.
+  template <class F>
+  auto map_with_state(StateSpec<F> spec) const;
+
+  // --- windows as state ---
+
+  /// Every `slide`, the values of each key in the last `length` reduced to one; what `window` says
+  /// of times and multiples holds. Costs what the batches that enter and leave cost, whatever the
+  /// length. `{.length, .slide, .keep, .partitions}`; without a slide: every batch. Shuffles.
+  ///
+  /// With an inverse, inverse(reduce(a, b), b) == a, what leaves is subtracted; a key stays, even
+  /// when nothing of it is left, until `keep(pair)` says no, which it may only of values equal to
+  /// the identity.
+  template <class F>
+  auto reduce_by_key_and_window(F reduce, internal::window_options_t<T> options) const;
+  template <class F, class G>
+  auto reduce_by_key_and_window(F reduce, G inverse, internal::window_options_t<T> options) const;
+  /// All elements of the last `length` reduced to one, none if there are none. Shuffles.
+  template <class F>
+  DStream<owned_t<T>> reduce_by_window(F reduce, Duration length, Duration slide) const;
+  template <class F, class G>
+  DStream<owned_t<T>> reduce_by_window(F reduce, G inverse, Duration length, Duration slide) const;
+  /// The number of elements of the last `length`, 0 for an empty window.
+  DStream<std::int64_t> count_by_window(Duration length, Duration slide) const;
+
   // --- control ---
 
   /// Keeps the RDDs' elements from their first use until no window needs them any more. RDDs that
@@ -99,6 +138,15 @@ class DStream {
     return *this;
   }
   DStream<T> cache() const { return persist(); }
+
+  /// Names this stream's input positions or state in the checkpoint, so that they are found again
+  /// however the program around it changes: 1 to 64 letters, digits, '-' or '_', unique among the
+  /// inputs and among the stateful operators. Without one they are known by kind and order. Throws
+  /// Error(kInvalidArgument).
+  DStream<T> uid(std::string name) const {
+    node_->set_uid(std::move(name));
+    return *this;
+  }
 
   // --- output operations ---
 
@@ -111,6 +159,11 @@ class DStream {
   /// Writes the first `n` elements of each batch to standard output (print.h), and "..." if there
   /// are more.
   void print(std::size_t n = 10) const;
+
+  /// Writes each batch to a sink (core/sink.h), once: a batch that is run again after a failure or
+  /// a restart is not written again, if that is what the sink guarantees.
+  template <class S>
+  void write_to(S sink, WriteOptions options = {}) const;
 
   const std::shared_ptr<internal::TypedStreamNode<T>>& node() const { return node_; }
 
@@ -334,6 +387,18 @@ void DStream<T>::add_output(const char* name, F f) const {
     internal::call_per_batch(f, time, *stream->rdd_at(time));
   };
   node_->graph()->add_output({name, node_, internal::copyable(std::move(run))});
+}
+
+template <class T>
+template <class S>
+void DStream<T>::write_to(S sink, WriteOptions options) const {
+  static_assert(Sink<S, T>, "the sink does not offer what weir::Sink of this element asks for");
+  const auto graph = node_->graph();
+  if (options.uid.empty()) options.uid = "sink-" + std::to_string(graph->sinks().size());
+  const auto typed = std::make_shared<internal::TypedSink<T, S>>(
+      std::move(options.uid), std::move(sink), options.partitions);
+  graph->add_sink(typed);
+  add_output("write_to", [typed](const Rdd<T>& rdd) { typed->run(rdd); });
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 #include "weir/dstream/dstream_node.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "weir/core/error.h"
 #include "weir/dstream/stream_graph.h"
@@ -31,6 +32,16 @@ std::shared_ptr<StreamGraph> StreamNode::graph() const {
 void StreamNode::persist(StorageLevel level) {
   graph()->require_not_started("persist");
   level_ = level;
+}
+
+void StreamNode::set_uid(std::string uid) {
+  graph()->require_not_started("uid");
+  const auto is_fit = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; };
+  if (uid.empty() || uid.size() > 64 || !std::ranges::all_of(uid, is_fit)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "uid: \"" + uid + "\" must be 1 to 64 letters, digits, '-' or '_'");
+  }
+  (stateful_ ? stateful_->uid_ : uid_) = std::move(uid);
 }
 
 void StreamNode::remember(Duration at_least) {

@@ -40,17 +40,28 @@ class StreamNode {
     return time > zero_time_ && (time - zero_time_) % slide_ == Duration::zero();
   }
 
+  /// What finds its state or its positions again after a restart; empty: the user gave none.
+  const std::string& uid() const { return uid_; }
+  /// Of this stream, or of the one that has the state which this one shows.
+  void set_uid(std::string uid);
+  void shows_state_of(std::shared_ptr<StreamNode> stateful) { stateful_ = std::move(stateful); }
+
   void persist(StorageLevel level);
   StorageLevel storage_level() const { return level_; }
 
   /// Keeps RDDs at least this long, and the parents' long enough to compute them.
   void remember(Duration at_least);
   Duration remembered() const { return remembered_; }
+  /// How far before its own time it asks its parents for RDDs.
+  Duration reach() const { return reach_; }
 
   /// Fixes the grid. Called by the graph's start, inputs first.
   void start(Time zero_time) { zero_time_ = zero_time; }
+  Time zero_time() const { return zero_time_; }
   /// Drops RDDs that nothing can ask for when batches up to `time` are done.
   virtual void forget(Time time) = 0;
+  /// Drops RDDs from this time on, so that they are computed anew.
+  virtual void forget_since(Time time) = 0;
 
  protected:
   /// `reach`: how far before its own time it asks its parents for RDDs.
@@ -65,6 +76,8 @@ class StreamNode {
   const Duration reach_;
   Duration remembered_{};
   StorageLevel level_ = StorageLevel::kNone;
+  std::string uid_;
+  std::shared_ptr<StreamNode> stateful_;  // whose state this stream shows, if any
   Time zero_time_{};
 };
 
@@ -92,6 +105,13 @@ class TypedStreamNode : public StreamNode {
       if (at->second.to_unpersist) release(at->second.rdd, end);
     }
     kept_.erase(kept_.begin(), end);
+  }
+  void forget_since(Time time) override {
+    const auto begin = kept_.lower_bound(time);
+    for (auto at = begin; at != kept_.end(); ++at) {
+      if (at->second.to_unpersist) release(at->second.rdd, kept_.end());
+    }
+    kept_.erase(begin, kept_.end());
   }
 
  protected:

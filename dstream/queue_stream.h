@@ -69,14 +69,15 @@ class QueueInput final : public StreamInput {
     }
   }
 
-  const std::string& name() const override { return name_; }
+  const std::string& name() const override { return node_->uid().empty() ? name_ : node_->uid(); }
   std::shared_ptr<StreamNode> stream() const override { return node_; }
   DStream<T> dstream() const { return DStream<T>(node_); }
 
   BatchInput cut(const Batch& batch, std::optional<Duration>) override {
-    node_->deliver(batch.time, next());
-    return {.name = name_, .from = {}, .end = {}, .records = {}};
+    node_->deliver(batch.time, [rdd = next()] { return rdd; });
+    return {.name = name(), .from = {}, .end = {}, .records = {}};
   }
+  void release(Time time) override { node_->release(time); }
 
  private:
   Rdd<T> next() {

@@ -31,26 +31,36 @@ class SourceInput final : public StreamInput {
         source_(std::move(source)),
         reader_{as_shipped(source_)} {}
 
-  const std::string& name() const override { return name_; }
+  const std::string& name() const override { return node_->uid().empty() ? name_ : node_->uid(); }
   std::shared_ptr<StreamNode> stream() const override { return node_; }
   DStream<T> dstream() const { return DStream<T>(node_); }
 
-  void start() override { position_ = source_.initial(); }
+  void start(Time resumed_after) override {
+    node_->resume_after(resumed_after);
+    if (!resumed_) position_ = source_.initial();
+  }
+
+  bool is_replayable() const override { return true; }
+  void restore(const Batch& batch, const BatchInput& input) override {
+    deliver(batch.time, read_position(input.from), read_position(input.end));
+    resume(input.end);
+  }
+  void resume(const std::string& position) override {
+    position_ = read_position(position);
+    resumed_ = true;
+  }
 
   BatchInput cut(const Batch& batch, std::optional<Duration> last_wait) override {
     Position end = source_.latest(
         position_, {.interval = interval_, .max_records_per_second = {}, .last_wait = last_wait});
-    auto planned = source_.plan(position_, end);
-    std::vector<Partition> partitions(std::ranges::begin(planned), std::ranges::end(planned));
-    BatchInput input{name_, encode(position_), encode(end), count(partitions)};
-    node_->deliver(batch.time,
-                   read_partitions(engine_, reader_, std::move(partitions), "source_stream"));
+    BatchInput input{name(), encode(position_), encode(end), {}};
+    input.records = deliver(batch.time, position_, end);
     position_ = std::move(end);
-    unreleased_.emplace_back(batch.time, position_);
     return input;
   }
 
   void release(Time time) override {
+    node_->release(time);
     const Time forgotten = time - node_->remembered();
     if (unreleased_.empty() || unreleased_.front().first > forgotten) return;
     Position end{};
@@ -66,6 +76,29 @@ class SourceInput final : public StreamInput {
   }
 
  private:
+  /// What the batch at `time` reads; returns its number of elements if that is known.
+  std::optional<std::uint64_t> deliver(Time time, const Position& from, const Position& end) {
+    auto planned = source_.plan(from, end);
+    std::vector<Partition> partitions(std::ranges::begin(planned), std::ranges::end(planned));
+    const auto records = count(partitions);
+    node_->deliver(time, [engine = engine_, reader = reader_, partitions = std::move(partitions)] {
+      return read_partitions(engine, reader, partitions, "source_stream");
+    });
+    unreleased_.emplace_back(time, end);
+    return records;
+  }
+
+  Position read_position(const std::string& bytes) const {
+    try {
+      return decode<Position>(bytes);
+    } catch (const Error& error) {
+      throw Error(ErrorCode::kCorrupt, "the recorded position of " + name() +
+                                           " cannot be read by the source that the program has "
+                                           "under this name: " +
+                                           error.what());
+    }
+  }
+
   static S as_shipped(const S& source) {
     SlimWriter written;
     write_function(written, source);
@@ -92,6 +125,7 @@ class SourceInput final : public StreamInput {
   // connections.
   const SourceReader<S> reader_;
   Position position_{};                               // where the next batch begins
+  bool resumed_ = false;                              // by an earlier driver's record
   std::deque<std::pair<Time, Position>> unreleased_;  // end of each batch that may be read again
 };
 

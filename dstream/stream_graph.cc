@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "weir/core/error.h"
+#include "weir/dstream/stateful.h"
 #include "weir/dstream/stream_input.h"
+#include "weir/dstream/stream_sink.h"
 
 namespace weir::internal {
 namespace {
@@ -49,6 +51,76 @@ void StreamGraph::add_output(OutputOperation output) {
   outputs_.push_back(std::move(output));
 }
 
+void StreamGraph::add_stateful(std::shared_ptr<StatefulOperator> stateful,
+                               std::shared_ptr<StreamNode> stream) {
+  require_not_started(stateful->kind());
+  const std::scoped_lock lock(mutex_);
+  stateful_.push_back(std::move(stateful));
+  stateful_nodes_.push_back(std::move(stream));
+}
+
+void StreamGraph::add_sink(std::shared_ptr<StreamSink> sink) {
+  require_not_started("write_to");
+  const std::scoped_lock lock(mutex_);
+  const auto same = [&](const auto& other) { return other->uid() == sink->uid(); };
+  if (std::ranges::any_of(sinks_, same)) {
+    throw Error(ErrorCode::kInvalidArgument, "write_to: there is a sink with the uid " +
+                                                 sink->uid() +
+                                                 " already; give each its "
+                                                 "own");
+  }
+  sinks_.push_back(std::move(sink));
+}
+
+std::vector<OperatorIdentity> StreamGraph::operator_identities() const {
+  std::vector<OperatorIdentity> identities;
+  for (const auto& each : stateful_) {
+    const std::string& uid = each->stream().uid();
+    OperatorIdentity identity{.uid = uid,
+                              .is_named = !uid.empty(),
+                              .kind = each->kind(),
+                              .fingerprint = each->fingerprint()};
+    if (uid.empty()) {
+      const auto before = std::ranges::count_if(
+          identities, [](const OperatorIdentity& other) { return !other.is_named; });
+      identity.uid = identity.kind + "-" + std::to_string(before);
+    }
+    if (std::ranges::find(identities, identity.uid, &OperatorIdentity::uid) != identities.end()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "two stateful operators have the uid " + identity.uid + "; give each its own");
+    }
+    identities.push_back(std::move(identity));
+  }
+  return identities;
+}
+
+const StatefulOperator* StreamGraph::under_a_window() const {
+  std::unordered_set<StreamNode*> seen;
+  std::vector<std::shared_ptr<StreamNode>> nodes;
+  for (const auto& output : outputs_) collect(output.stream, seen, nodes);
+  for (const auto& each : stateful_nodes_) collect(each, seen, nodes);
+  for (const auto& node : nodes) {
+    if (node->reach() == Duration::zero()) continue;
+    std::unordered_set<StreamNode*> below;
+    std::vector<std::shared_ptr<StreamNode>> ancestors;
+    collect(node, below, ancestors);
+    for (const auto& stateful : stateful_) {
+      if (&stateful->stream() != node.get() &&
+          std::ranges::any_of(ancestors,
+                              [&](const auto& a) { return a.get() == &stateful->stream(); })) {
+        return stateful.get();
+      }
+    }
+  }
+  return nullptr;
+}
+
+Duration StreamGraph::reach() const {
+  Duration longest{};
+  for (const auto& input : inputs_) longest = std::max(longest, input->stream()->remembered());
+  return longest;
+}
+
 void StreamGraph::remember(Duration duration) {
   require_not_started("remember");
   require_multiple("remember duration", duration, "the batch interval", batch_interval_);
@@ -82,6 +154,7 @@ void StreamGraph::start(Time zero_time) {
   std::unordered_set<StreamNode*> seen;
   for (const auto& input : inputs_) collect(input->stream(), seen, nodes_);
   for (const auto& output : outputs_) collect(output.stream, seen, nodes_);
+  for (const auto& each : stateful_nodes_) collect(each, seen, nodes_);
   for (const auto& node : nodes_) {
     node->remember(remember_);
     node->start(zero_time);
@@ -92,15 +165,25 @@ void StreamGraph::forget(Time time) {
   for (const auto& node : nodes_) node->forget(time);
 }
 
+void StreamGraph::forget_since(Time time) {
+  for (const auto& node : nodes_) node->forget_since(time);
+}
+
 void StreamGraph::clear() {
   std::vector<std::shared_ptr<StreamInput>> inputs;
   std::vector<OutputOperation> outputs;
+  std::vector<std::shared_ptr<StatefulOperator>> stateful;
+  std::vector<std::shared_ptr<StreamNode>> stateful_nodes;
+  std::vector<std::shared_ptr<StreamSink>> sinks;
   std::vector<std::shared_ptr<StreamNode>> nodes;
   {
     const std::scoped_lock lock(mutex_);
     started_ = true;
     inputs.swap(inputs_);
     outputs.swap(outputs_);
+    stateful.swap(stateful_);
+    stateful_nodes.swap(stateful_nodes_);
+    sinks.swap(sinks_);
     nodes.swap(nodes_);
   }
 }

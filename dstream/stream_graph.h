@@ -15,8 +15,11 @@ class Context;
 
 namespace internal {
 
+class StatefulOperator;
 class StreamInput;
 class StreamNode;
+class StreamSink;
+struct OperatorIdentity;
 
 /// Something done with a stream's RDD at each of its due times: the reason why anything is
 /// computed.
@@ -40,6 +43,10 @@ class StreamGraph {
 
   void add_input(std::shared_ptr<StreamInput> input);
   void add_output(OutputOperation output);
+  /// In the order of creation, so each comes after those it reads.
+  void add_stateful(std::shared_ptr<StatefulOperator> stateful, std::shared_ptr<StreamNode> stream);
+  /// Throws Error(kInvalidArgument) unless its uid is new.
+  void add_sink(std::shared_ptr<StreamSink> sink);
   /// Every stream keeps its RDDs at least this long.
   void remember(Duration duration);
   /// Throws Error(kInvalidArgument) that names `operation`.
@@ -50,11 +57,21 @@ class StreamGraph {
   void start(Time zero_time);
   /// Drops RDDs that no batch after `time` can need, all of them for `Time::max()`.
   void forget(Time time);
+  /// Drops RDDs from this time on, so that they are computed anew.
+  void forget_since(Time time);
   /// Frees everything, user functions too. Nothing of it may be running.
   void clear();
 
   const std::vector<std::shared_ptr<StreamInput>>& inputs() const { return inputs_; }
   const std::vector<OutputOperation>& outputs() const { return outputs_; }
+  const std::vector<std::shared_ptr<StatefulOperator>>& stateful() const { return stateful_; }
+  const std::vector<std::shared_ptr<StreamSink>>& sinks() const { return sinks_; }
+  /// Of the stateful operators, in their order. Throws Error(kInvalidArgument) if two have one uid.
+  std::vector<OperatorIdentity> operator_identities() const;
+  /// A stateful operator whose stream a window reaches back over; null if there is none.
+  const StatefulOperator* under_a_window() const;
+  /// How far before a batch's time streams may still ask for input.
+  Duration reach() const;
 
  private:
   Context& context_;
@@ -64,6 +81,9 @@ class StreamGraph {
   Duration remember_{};
   std::vector<std::shared_ptr<StreamInput>> inputs_;
   std::vector<OutputOperation> outputs_;
+  std::vector<std::shared_ptr<StatefulOperator>> stateful_;
+  std::vector<std::shared_ptr<StreamNode>> stateful_nodes_;  // their streams
+  std::vector<std::shared_ptr<StreamSink>> sinks_;
   std::vector<std::shared_ptr<StreamNode>> nodes_;  // all that outputs need, and all inputs
 };
 

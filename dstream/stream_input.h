@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -7,9 +8,11 @@
 #include <string>
 #include <utility>
 
+#include "weir/core/context.h"
 #include "weir/core/error.h"
 #include "weir/dstream/batch.h"
 #include "weir/dstream/dstream_node.h"
+#include "weir/dstream/stream_graph.h"
 
 /// Where batches get their input from. An input has two sides: `StreamInput` cuts, on the thread
 /// that generates batches; `InputStreamNode` is the stream, on the thread that runs them.
@@ -24,50 +27,63 @@ class StreamInput {
   virtual const std::string& name() const = 0;
   /// Its stream.
   virtual std::shared_ptr<StreamNode> stream() const = 0;
-  /// Called by `start`, before the first batch; finds where to begin. Throws.
-  virtual void start() {}
+  /// Called by `start`, before the first batch; finds where to begin unless that was restored. Grid
+  /// points up to `resumed_after` are an earlier driver's. Throws.
+  virtual void start(Time /*resumed_after*/) {}
   /// Fixes what the batch owns, hands its RDD to the stream and describes it. Throws.
   /// `last_wait`: set when no batch follows, see `SourceLimit`.
   virtual BatchInput cut(const Batch& batch, std::optional<Duration> last_wait) = 0;
-  /// Batches up to `time` are done and their RDDs forgotten.
+  /// Whether an earlier driver's batches can be read again.
+  virtual bool is_replayable() const { return false; }
+  /// Before `start`: what an earlier driver's batch owns, in ascending order. Throws
+  /// Error(kCorrupt) if the positions cannot be read.
+  virtual void restore(const Batch& batch, const BatchInput& input);
+  /// Before `start`: where the next batch begins, when no restored one says it.
+  virtual void resume(const std::string& position);
+  /// Batches up to `time` are done, will not be run again, and their RDDs are forgotten.
   virtual void release(Time) {}
   /// Nothing is cut any more.
   virtual void stop() {}
 };
 
-/// The stream of an input: at each batch time what was cut for it.
+/// The stream of an input: at each batch time what was cut for it, until that is released.
 template <class T>
 class InputStreamNode final : public TypedStreamNode<T> {
  public:
   InputStreamNode(std::shared_ptr<StreamGraph> graph, const char* operation, Duration slide)
       : TypedStreamNode<T>(std::move(graph), operation, slide, {}, Duration::zero()) {}
 
-  /// From the thread that cuts.
-  void deliver(Time time, Rdd<T> rdd) {
+  /// From the thread that cuts. `make` gives the batch's RDD, each time it is asked.
+  void deliver(Time time, std::function<Rdd<T>()> make) {
     const std::scoped_lock lock(mutex_);
-    delivered_.emplace(time, std::move(rdd));
+    delivered_[time] = std::move(make);
   }
-
-  void forget(Time time) override {
-    TypedStreamNode<T>::forget(time);
+  /// From the same thread: what no stream can ask for when batches up to `time` are done.
+  void release(Time time) {
     const std::scoped_lock lock(mutex_);
     delivered_.erase(delivered_.begin(), delivered_.upper_bound(time - this->remembered()));
   }
+  /// Grid points up to this one that have no input were missed while there was no driver.
+  void resume_after(Time time) { resumed_after_ = time; }
 
  protected:
   Rdd<T> compute(Time time) override {
-    const std::scoped_lock lock(mutex_);
-    const auto found = delivered_.find(time);
-    if (found == delivered_.end()) {
-      throw Error(ErrorCode::kInternal, std::string(this->operation()) + ": the input of " +
-                                            to_string(time) + " was never cut or is forgotten");
+    std::function<Rdd<T>()> make;
+    {
+      const std::scoped_lock lock(mutex_);
+      const auto found = delivered_.find(time);
+      if (found != delivered_.end()) make = found->second;
     }
-    return delivered_.extract(found).mapped();
+    if (make) return make();
+    if (time <= resumed_after_) return this->graph()->context().template empty_rdd<T>();
+    throw Error(ErrorCode::kInternal, std::string(this->operation()) + ": the input of " +
+                                          to_string(time) + " was never cut or is released");
   }
 
  private:
+  Time resumed_after_ = Time::min();  // set before the first batch
   std::mutex mutex_;
-  std::map<Time, Rdd<T>> delivered_;  // guarded by mutex_; cut and not yet asked for
+  std::map<Time, std::function<Rdd<T>()>> delivered_;  // guarded by mutex_
 };
 
 }  // namespace weir::internal

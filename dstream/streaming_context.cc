@@ -8,7 +8,10 @@
 #include "weir/core/config.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
+#include "weir/core/split.h"
+#include "weir/dstream/batch_journal.h"
 #include "weir/dstream/batch_loop_internal.h"
+#include "weir/dstream/scratch_directory.h"
 #include "weir/dstream/streaming_events_internal.h"
 
 namespace weir {
@@ -21,6 +24,45 @@ const ConfigKey<Duration> kGracefulStopTimeout(
     "graceful-stop-timeout", Duration::zero(),
     "how long a graceful stop may process what was received before it gives up; 0: ten batch "
     "intervals, at least 10s");
+
+const ConfigKey<std::string> kDurability(
+    "durability", "batch",
+    "when the batch log is synced: batch (before each batch's first effect), interval (every "
+    "100ms) or none (at checkpoints only); the last two are at-least-once when the machine dies");
+const ConfigKey<Duration> kCheckpointInterval(
+    "checkpoint-interval", std::chrono::seconds(10),
+    "time between two durable sets of state: how much a restart may have to make again");
+const ConfigKey<bool> kReplayWithNewCode(
+    "replay-with-new-code", false,
+    "whether batches that are committed but not yet part of a durable set of state may be run "
+    "again by a changed program");
+const ConfigKey<std::string> kDropState(
+    "drop-state", "",
+    "uids, separated by commas, of stateful operators that the program does not have any more and "
+    "whose state may be lost");
+
+Durability durability_of(LogDurability option, const Config& config) {
+  switch (option) {
+    case LogDurability::kBatch: return Durability::kBatch;
+    case LogDurability::kInterval: return Durability::kInterval;
+    case LogDurability::kNone: return Durability::kNone;
+    case LogDurability::kConfigured: break;
+  }
+  const std::string text = config.get(kDurability);
+  if (text == "batch") return Durability::kBatch;
+  if (text == "interval") return Durability::kInterval;
+  if (text == "none") return Durability::kNone;
+  throw Error(ErrorCode::kInvalidArgument,
+              "weir.durability must be batch, interval or none, got \"" + text + "\"");
+}
+
+std::vector<std::string> separated(const std::string& text) {
+  std::vector<std::string> parts;
+  for (const std::string_view part : split(text, ',')) {
+    if (!part.empty()) parts.emplace_back(part);
+  }
+  return parts;
+}
 
 /// How long user code in the driver may take to return when it is asked to.
 constexpr Duration kAbortPatience = std::chrono::seconds(10);
@@ -41,8 +83,10 @@ class StreamingContext::Impl {
     events_.stop();
   }
 
+  void checkpoint(const std::string& directory);
   void start();
   void stop(StopOptions options);
+  void abandon();
   bool await(Duration timeout);
   void await();
   void await_batch(std::uint64_t sequence);
@@ -56,6 +100,15 @@ class StreamingContext::Impl {
   internal::StreamingEvents& events() { return events_; }
 
  private:
+  Duration checkpoint_interval() const {
+    return options_.checkpoint_interval != Duration::zero()
+               ? options_.checkpoint_interval
+               : context_.config().get(kCheckpointInterval);
+  }
+  std::string state_directory() const {
+    if (journal_) return journal_->state_directory();
+    return scratch_ ? scratch_->path() : std::string();
+  }
   static Duration drain_cap(Duration configured, Duration batch_interval) {
     if (configured != Duration::zero()) return configured;
     return std::max<Duration>(10 * batch_interval, std::chrono::seconds(10));
@@ -71,6 +124,8 @@ class StreamingContext::Impl {
   const StreamingOptions options_;
   const Duration drain_cap_;
   internal::StreamingEvents events_;
+  std::shared_ptr<internal::BatchJournal> journal_;  // set before start
+  std::optional<internal::ScratchDirectory> scratch_;
 
   std::mutex starting_;  // one start at a time; locked before mutex_
   mutable std::mutex mutex_;
@@ -86,6 +141,21 @@ void StreamingContext::Impl::enter(StreamingState state) {
   changed_.notify_all();
 }
 
+void StreamingContext::Impl::checkpoint(const std::string& directory) {
+  graph_->require_not_started("checkpoint");
+  if (journal_ != nullptr) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "checkpoint: the streaming context has a checkpoint directory already");
+  }
+  const Config& config = context_.config();
+  internal::BatchJournal::Options options;
+  options.directory = directory;
+  options.log.durability = durability_of(options_.durability, config);
+  options.replay_with_new_code = config.get(kReplayWithNewCode);
+  options.drop_state = separated(config.get(kDropState));
+  journal_ = std::make_shared<internal::BatchJournal>(context_.engine(), std::move(options));
+}
+
 void StreamingContext::Impl::start() {
   const std::scoped_lock starting(starting_);
   switch (state()) {
@@ -98,7 +168,8 @@ void StreamingContext::Impl::start() {
     case StreamingState::kInitialized: break;
   }
   graph_->validate();
-  if (options_.clock == nullptr) {
+  if (journal_ == nullptr && !graph_->stateful().empty()) scratch_.emplace();
+  if (options_.clock == nullptr && journal_ == nullptr) {
     log_warning("no checkpoint directory: a restarted driver starts afresh");
   }
   auto loop = std::make_unique<internal::BatchLoop>(
@@ -108,6 +179,13 @@ void StreamingContext::Impl::start() {
                                    .events = events_,
                                    .drain_cap = drain_cap_,
                                    .stop_on_signal = context_.config().get(kStopOnSignal),
+                                   .journal = journal_,
+                                   .application = journal_ ? journal_->identity().application
+                                                           : internal::fresh_identity().application,
+                                   .checkpoint_interval = checkpoint_interval(),
+                                   .state_directory = state_directory(),
+                                   .key_groups = journal_ ? journal_->identity().key_groups : 512,
+                                   .hash_seed = journal_ ? journal_->identity().hash_seed : 0,
                                    .on_batch_done =
                                        [this](std::uint64_t sequence) {
                                          const std::scoped_lock lock(mutex_);
@@ -150,6 +228,21 @@ void StreamingContext::Impl::stop(StopOptions options) {
                     to_string(kAbortPatience) +
                     "; it runs in the driver and cannot be interrupted");
   }
+}
+
+void StreamingContext::Impl::abandon() {
+  {
+    const std::scoped_lock starting(starting_);
+    const std::scoped_lock lock(mutex_);
+    if (loop_ == nullptr) return;
+    loop_->abandon();
+  }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return state_ == StreamingState::kStopped; });
+  lock.unlock();
+  graph_->clear();
+  loop_.reset();
+  journal_.reset();  // and the lock of its directory
 }
 
 void StreamingContext::Impl::require_started(const char* operation) const {
@@ -201,7 +294,9 @@ StreamingContext::StreamingContext(Context& context, Duration batch_interval,
     : impl_(std::make_shared<Impl>(context, batch_interval, std::move(options))) {}
 
 void StreamingContext::remember(Duration duration) { graph()->remember(duration); }
+void StreamingContext::checkpoint(const std::string& directory) { impl_->checkpoint(directory); }
 void StreamingContext::start() { impl_->start(); }
+void StreamingContext::abandon() { impl_->abandon(); }
 void StreamingContext::stop(StopOptions options) { impl_->stop(options); }
 void StreamingContext::await_termination() { impl_->await(); }
 bool StreamingContext::await_termination_for(Duration timeout) { return impl_->await(timeout); }

@@ -12,13 +12,27 @@
 #include "weir/dstream/dstream.h"
 #include "weir/dstream/queue_stream.h"
 #include "weir/dstream/source_stream.h"
+#include "weir/dstream/state_operators.h"
 #include "weir/dstream/streaming_listener.h"
 
 namespace weir {
 
+/// Until when a batch's record may be lost with the machine. All of them write it before the
+/// batch's first effect, so that nothing is lost or doubled when processes die.
+enum class LogDurability {
+  kConfigured,  ///< as `weir.durability` says
+  kBatch,       ///< synced before the batch's first effect: exactly-once
+  kInterval,    ///< synced now and then: at-least-once when the machine dies
+  kNone,        ///< synced at checkpoints only: at-least-once when the machine dies
+};
+
 struct StreamingOptions {
   /// What batches are cut by; null for the machine's wall clock. Tests give a `ManualClock`.
   std::shared_ptr<BatchClock> clock = {};
+  LogDurability durability = LogDurability::kConfigured;
+  /// Time between two sets of state that a restart can begin with; zero:
+  /// `weir.checkpoint-interval`.
+  Duration checkpoint_interval = {};
 };
 
 struct StopOptions {
@@ -41,6 +55,20 @@ class StreamingContext {
  public:
   /// `context` must outlive it. Throws Error(kInvalidArgument) unless the interval is positive.
   StreamingContext(Context& context, Duration batch_interval, StreamingOptions options = {});
+
+  /// A streaming context that goes on where the driver before it ended:
+  /// `checkpoint(checkpoint_dir)` of a new one, then `setup(stream)`, which builds the streams,
+  /// also after a restart: the checkpoint holds positions and state, never code. Throws what
+  /// `checkpoint` and `setup` throw.
+  template <class Setup>
+  static StreamingContext get_or_create(Context& context, const std::string& checkpoint_dir,
+                                        Duration batch_interval, Setup setup,
+                                        StreamingOptions options = {}) {
+    StreamingContext stream(context, batch_interval, std::move(options));
+    stream.checkpoint(checkpoint_dir);
+    setup(stream);
+    return stream;
+  }
 
   // --- inputs ---
 
@@ -83,6 +111,13 @@ class StreamingContext {
     return transform(std::vector<DStream<T>>(streams), std::move(f));
   }
 
+  /// Records in this directory which input each batch owns, that it is done, and the state it
+  /// leaves, so that a driver that is started again with it loses nothing and counts nothing twice.
+  /// Drivers and workers must see it under the same path; it is created if missing. One driver at a
+  /// time. Throws Error(kInvalidArgument) if it cannot be written, Error(kNotAllowed) if another
+  /// driver has it, Error(kCorrupt) or Error(kDataLoss) with file and offset if it is damaged.
+  void checkpoint(const std::string& directory);
+
   /// Keeps every stream's RDDs for at least this long.
   void remember(Duration duration);
 
@@ -112,6 +147,9 @@ class StreamingContext {
   /// ended the stream if it ends before, as it does when a batch fails. For tests on a
   /// `ManualClock`.
   void await_batch(std::uint64_t sequence);
+
+  /// Ends as a killed driver does: what is not written yet never is. For tests of recovery.
+  void abandon();
 
   StreamingState state() const;
   Context& context() const;

@@ -22,6 +22,11 @@ std::optional<Duration> BatchInfo::total_delay() const {
   return *processing_end_time - submission_time;
 }
 
+std::optional<Duration> BatchInfo::state_age() const {
+  if (!checkpoint_time) return std::nullopt;
+  return batch_time - *checkpoint_time;
+}
+
 std::uint64_t BatchInfo::num_records() const {
   std::uint64_t total = 0;
   for (const BatchInput& input : inputs) total += input.records.value_or(0);

@@ -4,13 +4,17 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "weir/core/context.h"
 #include "weir/dstream/batch_clock.h"
+#include "weir/dstream/memory_source.h"
 #include "weir/dstream/streaming_context.h"
 
 /// Tests of streaming jobs as tables: batches in, an operation, batches out. Part of the product:
@@ -26,10 +30,10 @@ struct Options {
   std::size_t num_batches = 0;               ///< 0: as many as the longest input
   int partitions = 2;                        ///< of each input RDD
   std::string master = "local[2]";           ///< also local-cluster[2,1]
-  /// This and the next need checkpoints, which come with a later release: until then both must be
-  /// empty.
+  /// Where the stream checkpoints; empty: nowhere, or with `restart_before` in a folder of its own.
   std::filesystem::path checkpoint_dir = {};
-  /// Indices of batches before which the driver is killed and restarted.
+  /// Indices, ascending, of batches before which the driver is killed, with its workers, and
+  /// started again.
   std::vector<std::size_t> restart_before = {};
 };
 
@@ -39,38 +43,52 @@ void init(int* argc, char** argv);
 
 namespace internal {
 
-/// A streaming context on a manual clock, for one run.
+/// The drivers of one run, one after the other, on one manual clock.
 class StreamRun {
  public:
   /// Throws Error(kInvalidArgument) for options that make no sense.
-  StreamRun(const Options& options, std::size_t longest_input);
+  StreamRun(Options options, std::size_t longest_input);
+  ~StreamRun();
 
-  template <class T>
-  DStream<owned_t<T>> feed(const Batches<T>& input) {
-    const auto queue = std::make_shared<RddQueue<owned_t<T>>>();
-    for (const std::vector<T>& batch : input) queue->push(context_.parallelize(batch, partitions_));
-    return stream_.queue_stream(queue);
-  }
-
-  template <class E>
-  Batches<owned_t<E>> collect(const DStream<E>& result) {
-    const auto batches = std::make_shared<Batches<owned_t<E>>>();
-    result.foreach_rdd([batches](const Rdd<E>& rdd) { batches->push_back(rdd.collect()); });
-    run();
-    return std::move(*batches);
-  }
+  const Options& options() const { return options_; }
+  /// Lets all batch times pass and stops; rethrows what failed. `setup` builds the streams of each
+  /// driver.
+  void run(const std::function<void(StreamingContext&)>& setup);
 
  private:
-  /// Lets all batch times pass and stops; rethrows what failed.
-  void run();
+  void run_driver(const std::function<void(StreamingContext&)>& setup, std::size_t end);
 
-  const Duration batch_;
-  const std::size_t num_batches_;
-  const std::uint32_t partitions_;
+  Options options_;
+  std::size_t num_batches_;
+  bool is_own_directory_ = false;
   const std::shared_ptr<ManualClock> clock_;
-  Context context_;
-  StreamingContext stream_;
 };
+
+/// Runs `op(stream)` and returns what it gives at each time at which it is due. A batch that a
+/// restarted driver runs again counts once.
+template <class Op>
+auto collect(StreamRun& run, Op op) {
+  using E = typename std::invoke_result_t<Op&, StreamingContext&>::value_type;
+  std::map<Time, std::vector<owned_t<E>>> by_time;
+  run.run([&](StreamingContext& stream) {
+    op(stream).foreach_rdd(
+        [&by_time](const Rdd<E>& rdd, Time time) { by_time[time] = rdd.collect(); });
+  });
+  Batches<owned_t<E>> batches;
+  for (auto& [time, elements] : by_time) batches.push_back(std::move(elements));
+  return batches;
+}
+
+template <class T>
+MemorySource<owned_t<T>> source_of(Batches<T> input, int partitions) {
+  Batches<owned_t<T>> owned;
+  for (std::vector<T>& batch : input) {
+    std::vector<owned_t<T>>& elements = owned.emplace_back();
+    for (auto&& element : batch) elements.push_back(to_owned(T(std::move(element))));
+  }
+  return MemorySource<owned_t<T>>(std::make_shared<MemoryInput<owned_t<T>>>(std::move(owned)),
+                                  static_cast<std::uint32_t>(partitions));
+}
 
 }  // namespace internal
 
@@ -81,18 +99,25 @@ class StreamRun {
 /// Takes no real time.
 template <class T, class Op>
 auto run_stream(Batches<T> input, Op op, Options options = {}) {
-  internal::StreamRun run(options, input.size());
-  auto stream = run.feed(input);
-  return run.collect(op(stream));
+  internal::StreamRun run(std::move(options), input.size());
+  const auto source = internal::source_of(std::move(input), run.options().partitions);
+  return internal::collect(run, [&](StreamingContext& stream) {
+    auto in = stream.source_stream(source);
+    return op(in);
+  });
 }
 
 /// The same with two inputs: `op(left, right)`.
 template <class T, class V, class Op>
 auto run_stream(Batches<T> left, Batches<V> right, Op op, Options options = {}) {
-  internal::StreamRun run(options, std::max(left.size(), right.size()));
-  auto left_stream = run.feed(left);
-  auto right_stream = run.feed(right);
-  return run.collect(op(left_stream, right_stream));
+  internal::StreamRun run(std::move(options), std::max(left.size(), right.size()));
+  const auto left_source = internal::source_of(std::move(left), run.options().partitions);
+  const auto right_source = internal::source_of(std::move(right), run.options().partitions);
+  return internal::collect(run, [&](StreamingContext& stream) {
+    auto left_stream = stream.source_stream(left_source);
+    auto right_stream = stream.source_stream(right_source);
+    return op(left_stream, right_stream);
+  });
 }
 
 }  // namespace weir::testing

@@ -1,7 +1,10 @@
-// Counts the words of lines in a Kafka topic, per batch and over a sliding window, and shows the
-// most frequent ones:
+// Counts the words of lines in a Kafka topic, per batch, over a sliding window and since the
+// beginning, and shows the most frequent ones:
 //
 //     kafka_word_count --brokers localhost:9092 --topic lines --weir.master=local-cluster[2,1]
+//
+// With --checkpoint DIR it goes on, when it is started again, where it ended or was killed, and
+// counts every line once. With --out DIR each batch's counts are files of lines "word,count".
 //
 // Ends on Ctrl-C, or by itself after --seconds, with a summary of its batches.
 
@@ -12,6 +15,8 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +24,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <weir/connectors/files.h>
 #include <weir/connectors/kafka.h>
 #include <weir/weir.h>
 
@@ -33,6 +39,8 @@ struct Arguments {
   std::string window = "10s";
   std::string slide = "1s";
   std::string from = "latest";
+  std::string checkpoint;
+  std::string out;
   std::int64_t seconds = 0;
   std::size_t top = 10;
 };
@@ -123,6 +131,9 @@ Arguments parse(int argc, char** argv) {
   app.add_option("--from", arguments.from, "where to start: latest or earliest")
       ->check(CLI::IsMember({"latest", "earliest"}))
       ->capture_default_str();
+  app.add_option("--checkpoint", arguments.checkpoint,
+                 "directory that a restart goes on from; default: none, it starts afresh");
+  app.add_option("--out", arguments.out, "directory for each batch's counts; default: none");
   app.add_option("--seconds", arguments.seconds, "end after this time; 0: run until stopped")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--top", arguments.top, "how many words to show")->capture_default_str();
@@ -134,13 +145,13 @@ Arguments parse(int argc, char** argv) {
   return arguments;
 }
 
-int count_words(int argc, char** argv) {
-  weir::Context context(argc, argv);  // serves tasks from here on when launched as a worker
-  const Arguments arguments = parse(argc, argv);
-  const weir::Duration interval = weir::parse_duration(arguments.interval, "--interval");
-  const weir::Duration slide = weir::parse_duration(arguments.slide, "--slide");
+std::int64_t plus(std::int64_t a, std::int64_t b) { return a + b; }
+std::int64_t minus(std::int64_t a, std::int64_t b) { return a - b; }
 
-  weir::StreamingContext stream(context, interval);
+/// Builds the streams: called at every start, whether there is a checkpoint or not.
+void set_up(const weir::StreamingContext& stream, const Arguments& arguments) {
+  const weir::Duration slide = weir::parse_duration(arguments.slide, "--slide");
+  const weir::Duration length = weir::parse_duration(arguments.window, "--window");
   weir::kafka::Options options{.brokers = arguments.brokers, .topics = {arguments.topic}};
   if (arguments.from == "earliest") options.starting = weir::kafka::StartingPosition::earliest();
 
@@ -149,19 +160,48 @@ int count_words(int argc, char** argv) {
           .flat_map(
               [](const weir::kafka::Record& record) { return weir::split(record.value, ' '); })
           .map([](std::string_view word) { return std::pair(word, std::int64_t{1}); })
-          .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; });
+          .reduce_by_key(weir::fn<&plus>);
 
-  counts.foreach_rdd([&, shown = weir::Time{}](const auto& rdd, weir::Time time) mutable {
-    const Counts batch = rdd.collect();
-    if (time < shown + slide) return;  // every batch is counted, one per slide is shown
-    shown = time;
-    show("batch", time, batch, arguments.top);
-  });
-  counts.window(weir::parse_duration(arguments.window, "--window"), slide)
-      .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; })
-      .foreach_rdd([&](const auto& rdd, weir::Time time) {
+  // Every batch is counted, one per slide is shown.
+  const auto show_each_slide = [&](const char* what, const auto& stream_of_counts) {
+    stream_of_counts.foreach_rdd([what, slide, top = arguments.top, shown = weir::Time{}](
+                                     const auto& rdd, weir::Time time) mutable {
+      if (time < shown + slide) return;
+      shown = time;
+      show(what, time, rdd.collect(), top);
+    });
+  };
+  show_each_slide("batch", counts);
+  show_each_slide(
+      "since start", counts.update_state_by_key([](const std::vector<std::int64_t>& values,
+                                                   std::optional<std::int64_t> total) {
+        return std::optional(std::accumulate(values.begin(), values.end(), total.value_or(0)));
+      }));
+  counts
+      .reduce_by_key_and_window(
+          weir::fn<&plus>, weir::fn<&minus>,
+          {.length = length,
+           .slide = slide,
+           .keep =
+               [](const std::pair<std::string, std::int64_t>& count) { return count.second != 0; }})
+      .foreach_rdd([&arguments](const auto& rdd, weir::Time time) {
         show(("last " + arguments.window).c_str(), time, rdd.collect(), arguments.top);
       });
+  if (!arguments.out.empty()) {
+    counts.write_to(
+        weir::files::Sink({.directory = arguments.out, .format = weir::files::Format::kDelimited}),
+        {.uid = "counts"});
+  }
+}
+
+int count_words(int argc, char** argv) {
+  weir::Context context(argc, argv);  // serves tasks from here on when launched as a worker
+  const Arguments arguments = parse(argc, argv);
+  const weir::Duration interval = weir::parse_duration(arguments.interval, "--interval");
+
+  weir::StreamingContext stream(context, interval);
+  if (!arguments.checkpoint.empty()) stream.checkpoint(arguments.checkpoint);
+  set_up(stream, arguments);
 
   const auto summary = std::make_shared<Summary>();
   stream.add_listener(summary);

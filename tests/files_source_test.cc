@@ -106,6 +106,40 @@ TEST(FileArrivals, EventsCountWhateverTheClockSays) {
   EXPECT_EQ(names_of(arrivals.take(0)), Words{"set-back"});
 }
 
+TEST(FileArrivals, ReportsOfWhatWasJustTakenAreNotNewHoweverMuchThatWas) {
+  std::vector<Arrival> all;
+  for (int i = 0; i < 1000; ++i) all.push_back(file("f" + std::to_string(i), i * kSecond));
+  Arrivals arrivals;
+  arrivals.restart({});
+  for (const Arrival& arrival : all) arrivals.on_listed(arrival);
+  EXPECT_EQ(arrivals.take(0).files.size(), 1000u);
+  for (const Arrival& arrival : all) arrivals.on_event(arrival);
+  arrivals.on_event(file("f0", 0, 2));  // replaced since
+  arrivals.on_event(file("set-back", 0));
+  EXPECT_EQ(names_of(arrivals.take(0)), (Words{"f0", "set-back"}));
+}
+
+TEST(FileArrivals, ReportsOfWhatWaitsAreOfTheSame) {
+  const std::vector<Arrival> all = {file("a", 1), file("b", 2), file("c", 3)};
+  Arrivals arrivals;
+  arrivals.restart({});
+  for (const Arrival& arrival : all) arrivals.on_listed(arrival);
+  EXPECT_EQ(names_of(arrivals.take(1)), Words{"a"});
+  for (const Arrival& arrival : all) arrivals.on_event(arrival);
+  EXPECT_EQ(names_of(arrivals.take(1)), Words{"b"});
+  EXPECT_EQ(names_of(arrivals.take(0)), Words{"c"});
+}
+
+TEST(FileArrivals, ABatchThatIsCutAgainForgetsWhatItTook) {
+  Arrivals arrivals;
+  arrivals.restart({});
+  arrivals.on_event(file("a", 1));
+  EXPECT_EQ(names_of(arrivals.take(0)), Words{"a"});
+  arrivals.restart({});
+  arrivals.on_event(file("a", 1));
+  EXPECT_EQ(names_of(arrivals.take(0)), Words{"a"});
+}
+
 TEST(FileArrivals, ALimitLeavesTheRestForLaterBatches) {
   Arrivals arrivals;
   arrivals.restart({});
@@ -197,6 +231,17 @@ TEST_F(FilesSource, ANewStreamMayBeginWithWhatIsThere) {
   EXPECT_EQ(names_of(start), Words{});
   put("new", "and this\n");
   EXPECT_EQ(lines_of(files, files.latest(start, kLimit)), (Words{"yes", "and this"}));
+}
+
+TEST_F(FilesSource, WhatAListingTookIsNotTakenAgainWhenItIsReported) {
+  Source files = source();
+  files.initial();  // from now on all is reported
+  for (int i = 0; i < 1000; ++i) put("f" + std::to_string(i), "old\n");
+  auto position = files.initial();  // which finds them before it sees a report
+  put("new", "one\n");
+  position = files.latest(position, kLimit);
+  EXPECT_EQ(names_of(position), Words{"new"});
+  EXPECT_EQ(names_of(files.latest(position, kLimit)), Words{});
 }
 
 TEST_F(FilesSource, ARestartedStreamGoesOnFromItsPosition) {

@@ -1,15 +1,8 @@
 // The ledger: numbered lines paced into a real Kafka while workers are killed and the broker
 // restarts. The per-key totals of all batches must equal what was written, exactly.
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <cstdio>
-#include <map>
 #include <random>
-#include <sstream>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -18,79 +11,17 @@
 #include "weir/core/runner_registry.h"
 #include "weir/weir.h"
 
-#include "process_tools.h"
+#include "ledger_tools.h"
 
 namespace weir::test {
 namespace {
 
 using namespace std::chrono_literals;
-using Totals = std::map<std::string, std::int64_t>;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kSeconds = 60;
 constexpr int kLinesPerSecond = 4000;
 constexpr int kKills = 24;
-
-std::string run(const std::string& command) {
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) throw std::runtime_error("popen failed");
-  std::string output;
-  char buffer[4096];
-  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) {
-    output.append(buffer, got);
-  }
-  const int status = pclose(pipe);
-  if (status != 0) throw std::runtime_error(command + " failed: " + output);
-  return output;
-}
-
-/// A real broker of the test's own.
-class Kafka {
- public:
-  Kafka() {
-    address_ = run(script("start --port 0"));
-    while (!address_.empty() && address_.back() == '\n') address_.pop_back();
-    port_ = address_.substr(address_.rfind(':') + 1);
-  }
-  ~Kafka() { run(script("stop --port " + port_)); }
-
-  const std::string& address() const { return address_; }
-  void create_topic(const std::string& name, int partitions) const {
-    run(script("topic " + name + " --partitions " + std::to_string(partitions) + " --port " +
-               port_));
-  }
-  void restart() const { run(script("restart --port " + port_)); }
-
- private:
-  static std::string script(const std::string& arguments) {
-    return std::string(WEIR_SOURCE_DIR) + "/scripts/kafka " + arguments + " 2>/dev/null";
-  }
-
-  std::string address_;
-  std::string port_;
-};
-
-pid_t start_generator(const std::string& brokers, const std::string& ledger, std::uint64_t seed) {
-  const pid_t child = fork();
-  if (child != 0) return child;
-  const std::string rate = std::to_string(kLinesPerSecond);
-  const std::string seconds = std::to_string(kSeconds);
-  const std::string seed_text = std::to_string(seed);
-  execl(WEIR_LINE_GENERATOR, "line_generator", "--brokers", brokers.c_str(), "--topic", "ledger",
-        "--rate", rate.c_str(), "--seconds", seconds.c_str(), "--seed", seed_text.c_str(),
-        "--numbered", "--ledger", ledger.c_str(), static_cast<char*>(nullptr));
-  _exit(127);
-}
-
-/// "key count" lines.
-Totals read_ledger(const std::string& path) {
-  Totals totals;
-  std::istringstream in(read_file(path));
-  std::string key;
-  std::int64_t count = 0;
-  while (in >> key >> count) totals[key] = count;
-  return totals;
-}
 
 /// Knows whether a batch is running, and when batches ran.
 class BatchWatch final : public StreamingListener {
@@ -115,37 +46,6 @@ class BatchWatch final : public StreamingListener {
   mutable std::mutex mutex_;
   std::vector<std::pair<Time, Time>> runs_;
 };
-
-/// The worker processes of this process, by their parent.
-std::vector<pid_t> workers() {
-  std::vector<pid_t> pids;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    const std::string stat = read_file(entry.path() / "stat");
-    const std::size_t behind_name = stat.rfind(") ");
-    if (behind_name == std::string::npos) continue;
-    std::istringstream in(stat.substr(behind_name + 2));
-    char state = 0;
-    pid_t parent = 0;
-    in >> state >> parent;
-    std::error_code error;
-    const auto program = std::filesystem::read_symlink(entry.path() / "exe", error);
-    if (parent == getpid() && state != 'Z' &&
-        program == std::filesystem::read_symlink("/proc/self/exe")) {
-      pids.push_back(std::stoi(name));
-    }
-  }
-  return pids;
-}
-
-std::uint64_t choose_seed() {
-  const char* given = std::getenv("WEIR_TEST_SEED");
-  const std::uint64_t seed =
-      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
-  std::printf("seed %llu (set WEIR_TEST_SEED to repeat)\n", static_cast<unsigned long long>(seed));
-  return seed;
-}
 
 /// Keeps a worker busy for some milliseconds per partition, so that batches take a good part of
 /// their interval as those of real jobs do.
@@ -192,7 +92,8 @@ TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
   const auto events = std::make_shared<EventRecord>();
   context.add_listener(events);
   stream.start();
-  const pid_t generator = start_generator(broker.address(), folder.file("ledger"), seed);
+  const pid_t generator =
+      start_generator(broker.address(), folder.file("ledger"), seed, kLinesPerSecond, kSeconds);
 
   // Kills are spread over the time of the input; two come at any moment, the others while a batch
   // runs, so that the share asserted below does not hang on luck.
@@ -214,7 +115,7 @@ TEST(KafkaLedger, TotalsAreExactThroughWorkerKillsAndABrokerRestart) {
     ASSERT_TRUE(eventually([&] {
       // The processes are looked up before the moment is chosen: reading /proc takes as long as a
       // short batch. One that ended meanwhile cannot be killed: then look again.
-      const std::vector<pid_t> alive = workers();
+      const std::vector<pid_t> alive = workers_of(getpid());
       if (alive.empty() || (in_batch && !batch_runs)) return false;
       const auto moment = SteadyClock::now() + into_batch;
       while (SteadyClock::now() < moment) {

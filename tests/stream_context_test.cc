@@ -100,17 +100,29 @@ TEST_F(StreamLife, AQueueMustExist) {
             "queue_stream: the queue is null; make one with std::make_shared");
 }
 
-TEST(StreamOptions, CheckpointsAreRefusedUntilThereAreSome) {
-  const auto error_with = [](const Options& options) {
+TEST(StreamOptions, RestartsMustAscendAndNameBatches) {
+  const auto error_with = [](std::vector<std::size_t> restarts) {
     return error_of([&] {
-      run_stream(
-          Batches<int>{{1}}, [](const DStream<int>& in) { return in; }, options);
+      run_stream(Batches<int>{{1}, {2}}, [](const DStream<int>& in) { return in; },
+                 {.restart_before = std::move(restarts)});
     });
   };
-  EXPECT_EQ(error_with({.checkpoint_dir = "somewhere"}),
-            "testing::Options: checkpoint_dir needs checkpoints, which come with a later release");
-  EXPECT_EQ(error_with({.restart_before = {1}}),
-            "testing::Options: restart_before needs checkpoints, which come with a later release");
+  EXPECT_EQ(error_with({2}),
+            "testing::Options: restart_before must ascend and name batches below 2, got 2");
+  EXPECT_EQ(error_with({1, 1}),
+            "testing::Options: restart_before must ascend and name batches below 2, got 1");
+}
+
+TEST_F(StreamLife, AQueueCannotBeUsedWithACheckpointDirectory) {
+  queued().foreach_rdd([](const auto&) {});
+  const std::string directory = (std::filesystem::temp_directory_path() / "weir-XXXXXX").string();
+  std::string made = directory;
+  ASSERT_NE(mkdtemp(made.data()), nullptr);
+  stream_.checkpoint(made);
+  EXPECT_EQ(error_of([&] { stream_.start(); }),
+            "queue-0 cannot be read again after a restart, so it cannot be used with a checkpoint "
+            "directory; use a replayable source (source_stream)");
+  std::filesystem::remove_all(made);
 }
 
 TEST_F(StreamLife, WaitingWithoutStartIsRefused) {

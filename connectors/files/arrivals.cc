@@ -10,15 +10,19 @@ namespace weir::files::internal {
 
 void Arrivals::restart(const Position& from) {
   position_ = from;
+  just_taken_.clear();
   waiting_.clear();
   waiting_names_.clear();
 }
 
 bool Arrivals::is_owned(const FileMark& mark) const {
-  return std::ranges::any_of(position_.owned, [&](const FileMark& other) {
+  const auto is_it = [&](const FileMark& other) {
     return other.inode == mark.inode && other.mtime == mark.mtime && other.size == mark.size &&
            other.name == mark.name;
-  });
+  };
+  const auto taken = just_taken_.find(mark.name);
+  if (taken != just_taken_.end() && is_it(taken->second)) return true;
+  return std::ranges::any_of(position_.owned, is_it);
 }
 
 void Arrivals::on_listed(Arrival arrival) {
@@ -52,6 +56,7 @@ void Arrivals::wait(Arrival arrival) {
 
 Position Arrivals::take(std::uint32_t max_files) {
   position_.files.clear();
+  just_taken_.clear();
   while (!waiting_.empty()) {
     Arrival& next = waiting_.begin()->second;
     if (max_files != 0 && !position_.files.empty() &&
@@ -61,6 +66,7 @@ Position Arrivals::take(std::uint32_t max_files) {
     std::ranges::move(next.files, std::back_inserter(position_.files));
     position_.watermark = std::max(position_.watermark, next.mark.ctime - kOverlap);
     waiting_names_.erase(next.mark.name);
+    just_taken_.emplace(next.mark.name, next.mark);
     position_.owned.push_back(std::move(next.mark));
     waiting_.erase(waiting_.begin());
   }

@@ -23,6 +23,11 @@ struct Arrival {
 /// a listing must compare with is how far in that row the last batch came. Change times are not
 /// strict (a clock tick is some milliseconds, clocks are set back, a file may be closed long after
 /// it was last changed), so the row's last `kOverlap` is kept by name instead.
+///
+/// What comes between two looks at the kernel's reports may be taken before its report is seen,
+/// because a listing has found it, or because the report of what had its name before was followed.
+/// The next look shows all such reports, and it is before the next `take`; so until then all that
+/// the last one took is known by name, whatever the position keeps of it.
 class Arrivals {
  public:
   static constexpr std::int64_t kOverlap = 2'000'000'000;  // nanoseconds
@@ -34,7 +39,8 @@ class Arrivals {
   void restart(const Position& from);
   /// Found by a listing: new unless its change time or the position's marks say otherwise.
   void on_listed(Arrival arrival);
-  /// Reported by the kernel as it happened: new whatever its change time, unless it is marked.
+  /// Reported by the kernel as it happened: new whatever its change time, unless it is marked or
+  /// the last `take` took it. All that has been reported so far is told before the next `take`.
   void on_event(Arrival arrival);
   /// Nothing of this name is there any more.
   void on_gone(const std::string& name);
@@ -48,13 +54,14 @@ class Arrivals {
   Position take(std::uint32_t max_files);
 
  private:
-  /// Whether it is marked: whatever its change time, which attributes change too. Inode numbers
-  /// are used again, so they alone say nothing.
+  /// Whether it is marked or just taken: whatever its change time, which attributes change too.
+  /// Inode numbers are used again, so they alone say nothing.
   bool is_owned(const FileMark& mark) const;
   void wait(Arrival arrival);
   void forget_old_marks();
 
   Position position_;
+  std::map<std::string, FileMark> just_taken_;  // by the last `take`; more than position_ marks
   std::map<std::pair<std::int64_t, std::string>, Arrival> waiting_;  // by change time and name
   std::map<std::string, std::int64_t> waiting_names_;                // with their change times
 };

@@ -105,7 +105,7 @@ void BatchFolder::open(const CommitId& driver) {
   if (fence) owner = SinkOwner{fence->application, fence->sink, fence->epoch};
   const SinkOwner raised = fenced(owner, driver, where_);
   if (owner != raised) {
-    replace("fence", to_text(driver), true);
+    replace_fence(driver);
     ops_->sync_directory(own(""));
   }
   // A driver that died may not have synced what it had renamed; what is reported must be durable.
@@ -162,15 +162,6 @@ void BatchFolder::find_last() {
   last_.reset();
   const auto batches = batches_in(directory_);
   if (!batches.empty()) last_ = read_batch(batch_name(batches.back()));
-  const auto text = read_file(own("last"));
-  if (!text) return;
-  const auto empty = parse_commit(*text);
-  if (!empty) {
-    log_warning(where_ +
-                ": _weir/last is damaged and ignored; it told of a batch without elements");
-  } else if (!last_ || empty->sequence > last_->sequence) {
-    last_ = empty;
-  }
 }
 
 void BatchFolder::commit(const CommitId& commit, const std::vector<StagedFile>& files) {
@@ -193,19 +184,14 @@ void BatchFolder::throw_without_fence() const {
 }
 
 void BatchFolder::publish(const CommitId& commit, const std::vector<StagedFile>& files) {
-  const bool empty = std::ranges::all_of(files, &std::string::empty, &StagedFile::name);
+  if (std::ranges::all_of(files, &std::string::empty, &StagedFile::name)) return;
   if (last_ && commit.sequence < last_->sequence) {
-    if (empty) return;  // it was then, too, as far as is known
     throw Error(ErrorCode::kDataLoss,
                 fmt::format("{} holds batch {} as the last one and would be given batch {}, which "
                             "was committed before and is not there any more",
                             where_, last_->sequence, commit.sequence));
   }
-  if (empty) {
-    replace("last", to_text(commit), false);
-  } else {
-    publish_directory(commit, files);
-  }
+  publish_directory(commit, files);
   last_ = commit;
 }
 
@@ -226,7 +212,7 @@ void BatchFolder::publish_directory(const CommitId& commit, const std::vector<St
                       staging, files[i].name));
     }
   }
-  ops_->write_file(assembled + "/" + kCommitFile, to_text(commit), true);
+  ops_->write_file(assembled + "/" + kCommitFile, to_text(commit));
   ops_->sync_directory(assembled);
   const std::string target = path(batch_name(commit.sequence));
   if (!ops_->rename(assembled, target)) {
@@ -235,11 +221,11 @@ void BatchFolder::publish_directory(const CommitId& commit, const std::vector<St
   ops_->sync_directory(directory_);
 }
 
-void BatchFolder::replace(const std::string& name, const std::string& content, bool sync) {
-  ops_->write_file(own(name + ".tmp"), content, sync);
-  if (!ops_->rename(own(name + ".tmp"), own(name))) {
+void BatchFolder::replace_fence(const CommitId& driver) {
+  ops_->write_file(own("fence.tmp"), to_text(driver));
+  if (!ops_->rename(own("fence.tmp"), own("fence"))) {
     throw Error(ErrorCode::kUnreachable,
-                "cannot replace " + own(name) + ": something is in the way");
+                "cannot replace " + own("fence") + ": something is in the way");
   }
 }
 
@@ -265,7 +251,6 @@ void BatchFolder::rollback_to(std::uint64_t sequence) {
     ops_->remove_all(removed);
     batches.pop_back();
   }
-  if (last_ && last_->sequence > sequence) ops_->remove_all(own("last"));
   find_last();
 }
 

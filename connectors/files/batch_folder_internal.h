@@ -23,7 +23,6 @@ std::string staging_of(const std::string& directory);
 ///     DIR/batch-000000000012/part-00000.txt    one directory per batch that has elements
 ///                           /_COMMIT           its CommitId
 ///     DIR/_weir/fence                          application, sink and highest epoch
-///              /last                           CommitId of the last batch, if that had no elements
 ///              /lock                           held during each call
 ///              /staging/                       what is not committed
 ///
@@ -43,9 +42,9 @@ std::string staging_of(const std::string& directory);
 ///                                                             DIR before it tells what is there
 ///  6  staging/ is cleaned of this batch and those before      left-overs cost room, until `open`
 ///
-/// A batch without elements changes no directory: `last` is replaced (written beside, renamed, not
-/// synced). It may be lost with the machine, and then the batch before is told as the last one;
-/// made again it is the same nothing.
+/// A batch without elements leaves nothing, and the one before stays the last one: the driver
+/// records what is told as the last batch and later misses what is not there any more, so only what
+/// outlives the machine is told. Committed again, such a batch is the same nothing.
 ///
 /// Two drivers: `open` raises the epoch in `fence` (written beside, synced, renamed, DIR/_weir
 /// synced) and every call reads it again, under one lock, so that behind `open` no driver of a
@@ -61,6 +60,7 @@ class BatchFolder {
               std::shared_ptr<FolderOps> ops = FolderOps::system());
 
   void open(const CommitId& driver);
+  /// The newest batch that has elements.
   std::optional<CommitId> last_committed() const { return last_; }
   void commit(const CommitId& commit, const std::vector<StagedFile>& files);
   void abort(const std::vector<StagedFile>& files);
@@ -77,7 +77,7 @@ class BatchFolder {
   CommitId read_batch(const std::string& name) const;
   void publish(const CommitId& commit, const std::vector<StagedFile>& files);
   void publish_directory(const CommitId& commit, const std::vector<StagedFile>& files);
-  void replace(const std::string& name, const std::string& content, bool sync);
+  void replace_fence(const CommitId& driver);
   [[noreturn]] void throw_without_fence() const;
   void find_last();
   /// Removes what is staged for batches up to `sequence`.
@@ -88,7 +88,7 @@ class BatchFolder {
   const std::string where_;  // for messages
   const std::shared_ptr<FolderOps> ops_;
   std::optional<CommitId> driver_;  // that opened it
-  std::optional<CommitId> last_;
+  std::optional<CommitId> last_;    // that is durable
 };
 
 }  // namespace weir::files::internal

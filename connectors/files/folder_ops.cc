@@ -31,11 +31,11 @@ class SystemFolderOps final : public FolderOps {
     if (error) fail("create the directory", path, error);
   }
 
-  void write_file(const std::string& path, std::string_view content, bool sync) override {
+  void write_file(const std::string& path, std::string_view content) override {
     const OpenFile file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
     if (file.descriptor() < 0) fail_with_errno("create", path);
     write_all(file.descriptor(), content, path);
-    if (sync && ::fsync(file.descriptor()) != 0) fail_with_errno("sync", path);
+    if (::fsync(file.descriptor()) != 0) fail_with_errno("sync", path);
   }
 
   bool rename(const std::string& from, const std::string& to) override {

@@ -15,8 +15,8 @@ class FolderOps {
 
   /// With its parents; may exist.
   virtual void make_directories(const std::string& path) = 0;
-  /// Creates or replaces the file; `sync`: its content is safe against the machine's death.
-  virtual void write_file(const std::string& path, std::string_view content, bool sync) = 0;
+  /// Creates or replaces the file; its content is safe against the machine's death.
+  virtual void write_file(const std::string& path, std::string_view content) = 0;
   /// Replaces files; false if `to` is a directory with something in it, or `from` is not there.
   virtual bool rename(const std::string& from, const std::string& to) = 0;
   /// What was created, renamed and removed in it is safe against the machine's death.

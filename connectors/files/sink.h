@@ -55,7 +55,7 @@ struct SinkOptions {
 ///
 /// A batch's directory appears by one rename, whole and durable, and never changes; a batch without
 /// elements has none. Readers leave out names that begin with '_' or '.'; `files::Source` reads it.
-/// Batches may be deleted, the newest one not. The directory belongs to one sink of one
+/// Batch directories may be deleted, the newest one not. The whole belongs to one sink of one
 /// application; anything else is refused. batch_folder_internal.h has the steps of a commit, and
 /// what is left when it is interrupted behind each.
 ///

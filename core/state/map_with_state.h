@@ -57,7 +57,7 @@ class MapWithStateOperator {
 
   MapWithStateOperator() = default;
   explicit MapWithStateOperator(const StateSpec<F>& spec)
-      : function_(spec.function()), timeout_(spec.timeout().value_or(Duration::zero())) {
+      : function_(spec.function()), timeout_(spec.timeout()) {
     for (const auto& [key, state] : spec.initial_state()) initial_.emplace_back(key, state);
   }
 
@@ -119,7 +119,7 @@ class MapWithStateOperator<K, V, S, F>::Update {
     if (out.empty()) {
       out = std::move(out_);
     } else {
-      for (auto& element : out_) out.push_back(std::move(element));
+      for (auto&& element : out_) out.push_back(std::move(element));
     }
     return changes_.take();
   }

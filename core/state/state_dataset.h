@@ -66,7 +66,6 @@ struct StateBatchId {
 template <class T>
 class OwnedStream final : public ChunkStream<T> {
  public:
-  static_assert(!std::is_same_v<T, bool>, "a vector of bool has no elements to hand on");
   explicit OwnedStream(std::vector<T> elements) : elements_(std::move(elements)) {}
 
   ChunkRef<T> next() override {
@@ -78,6 +77,15 @@ class OwnedStream final : public ChunkStream<T> {
   std::vector<T> elements_;
   std::size_t at_ = 0;
 };
+
+template <class T>
+StreamPtr<T> stream_of(std::vector<T> elements) {
+  if constexpr (std::is_same_v<T, bool>) {  // a vector of bool has no elements to hand on
+    return open_block<bool>(std::make_shared<const MemoryBlock<bool>>(std::move(elements)));
+  } else {
+    return std::make_unique<OwnedStream<T>>(std::move(elements));
+  }
+}
 
 /// Partition p is what updating partition p of the state by the batch's records yields. Who makes
 /// it persists it: a later job of the batch then reads the block, and if that is gone, updates the
@@ -150,8 +158,7 @@ class StateUpdateDataset final : public Dataset<typename Operator::Out>, public 
     std::vector<Out> out;
     std::shared_ptr<const StateOverlay> overlay = update.finish(out);
     run.keep_state(state, base, std::move(overlay), update.total_keys());
-    return std::make_unique<SteppedStream<Out>>(std::make_unique<OwnedStream<Out>>(std::move(out)),
-                                                run);
+    return std::make_unique<SteppedStream<Out>>(stream_of(std::move(out)), run);
   }
 
  private:

@@ -187,14 +187,14 @@ class StateSpec {
 
   const F& function() const { return function_; }
   const Initial& initial_state() const { return initial_; }
-  std::optional<Duration> timeout() const { return timeout_; }
-  std::optional<std::uint32_t> partitions() const { return partitions_; }
+  Duration timeout() const { return timeout_; }             ///< zero: none
+  std::uint32_t partitions() const { return partitions_; }  ///< 0: the context's parallelism
 
  private:
   F function_;
   Initial initial_;
-  std::optional<Duration> timeout_;
-  std::optional<std::uint32_t> partitions_;
+  Duration timeout_{};
+  std::uint32_t partitions_ = 0;
 };
 
 }  // namespace weir

@@ -136,6 +136,22 @@ void StateTracker::Partition::go_back_to(std::uint64_t sequence, std::uint64_t e
   if (!kept) snapshots.clear();
 }
 
+void StateTracker::Partition::go_back_to_checkpoint() {
+  restored = checkpointed;
+  restored_known = true;
+  restored_steps = checkpointed_steps;
+  versions.clear();
+  snapshots.clear();
+  complete_from = 0;
+}
+
+StateTracker::Steps repartitioned(const StateTracker::Steps& from, std::uint32_t to,
+                                  std::uint32_t key_groups) {
+  StateTracker::Steps steps;
+  for (std::uint32_t p = 0; p < to; ++p) steps.push_back(take_over(from, p, to, key_groups));
+  return steps;
+}
+
 void StateTracker::declare(StateId id, Declaration declaration) {
   const std::scoped_lock lock(mutex_);
   State& state = states_[id];
@@ -149,7 +165,7 @@ void StateTracker::forget(StateId id) {
 }
 
 void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t partitions,
-                           std::vector<std::vector<StateStep>> steps) {
+                           Steps steps) {
   const std::scoped_lock lock(mutex_);
   (void)this->state(id);  // throws
   State& state = states_.at(id);
@@ -158,9 +174,18 @@ void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t par
                 fmt::format("state {}: {} partitions are to be restored from the steps of {}",
                             state.declaration.name, partitions, steps.size()));
   }
+  for (const auto& of_partition : steps) {
+    for (const StateStep& step : of_partition) named_.insert(step.piece.file);
+  }
+  state.newest = sequence;
   const auto wanted = static_cast<std::uint32_t>(state.partitions.size());
   for (std::uint32_t p = 0; p < wanted; ++p) {
-    Partition& partition = state.partitions[p] = {};
+    Partition& partition = state.partitions[p];
+    const auto checkpointed = partition.checkpointed;
+    auto checkpointed_steps = std::move(partition.checkpointed_steps);
+    partition = {};
+    partition.checkpointed = checkpointed;
+    partition.checkpointed_steps = std::move(checkpointed_steps);
     partition.restored = sequence;
     partition.restored_steps = wanted == partitions
                                    ? std::move(steps[p])
@@ -260,6 +285,9 @@ void StateTracker::installed(std::uint64_t attempt, const StateOutput& output) {
   if (found == states_.end() || output.partition >= found->second.partitions.size()) return;
   State& state = found->second;
   Partition& partition = state.partitions[output.partition];
+  named_.insert(output.delta.file);
+  for (const StateStep& snapshot : output.snapshots) named_.insert(snapshot.piece.file);
+  named_.erase("");
   if (output.restored_bytes != 0) {
     state.restored_bytes += output.restored_bytes;
     ++state.restored_partitions;
@@ -269,6 +297,7 @@ void StateTracker::installed(std::uint64_t attempt, const StateOutput& output) {
     return;
   }
   partition.versions[output.sequence] = {attempt, output.delta};
+  state.newest = std::max(state.newest, output.sequence);
   partition.keys = output.keys;
   partition.bytes = output.bytes;
   for (const StateStep& snapshot : output.snapshots) {
@@ -284,8 +313,31 @@ void StateTracker::lost(const StateLost& lost) {
   if (found == states_.end() || lost.partition >= found->second.partitions.size()) return;
   Partition& partition = found->second.partitions[lost.partition];
   if (lost.sequence >= partition.newest()) return;
+  const bool is_checkpoint =
+      partition.versions.empty() && partition.restored == partition.checkpointed;
   partition.go_back_to(lost.sequence, found->second.declaration.expires_after);
+  if (partition.newest() < partition.checkpointed && !is_checkpoint) {
+    partition.go_back_to_checkpoint();
+  }
   ++found->second.lost_partitions;
+}
+
+void StateTracker::go_back_to_checkpoint(StateId id) {
+  const std::scoped_lock lock(mutex_);
+  for (Partition& partition : states_.at(id).partitions) partition.go_back_to_checkpoint();
+}
+
+void StateTracker::checkpointed(StateId id, std::uint64_t sequence, Steps steps) {
+  const std::scoped_lock lock(mutex_);
+  State& state = states_.at(id);
+  const auto wanted = static_cast<std::uint32_t>(state.partitions.size());
+  if (steps.size() != wanted && !steps.empty()) {
+    steps = repartitioned(steps, wanted, state.declaration.key_groups);
+  }
+  for (std::size_t p = 0; p < steps.size(); ++p) {
+    state.partitions[p].checkpointed = sequence;
+    state.partitions[p].checkpointed_steps = std::move(steps[p]);
+  }
 }
 
 void StateTracker::committed(std::uint64_t sequence) {
@@ -308,10 +360,10 @@ std::vector<StatePiece> StateTracker::deltas(StateId id, std::uint64_t sequence)
   return deltas;
 }
 
-std::vector<std::vector<StateStep>> StateTracker::steps(StateId id, std::uint64_t sequence) const {
+StateTracker::Steps StateTracker::steps(StateId id, std::uint64_t sequence) const {
   const std::scoped_lock lock(mutex_);
   const State& state = this->state(id);
-  std::vector<std::vector<StateStep>> steps;
+  Steps steps;
   for (const Partition& partition : state.partitions) {
     const auto version = partition.version_at(sequence);
     if (!version) {
@@ -324,12 +376,45 @@ std::vector<std::vector<StateStep>> StateTracker::steps(StateId id, std::uint64_
   return steps;
 }
 
+bool StateTracker::is_whole(StateId id, std::uint64_t sequence) const {
+  const std::scoped_lock lock(mutex_);
+  const State& state = this->state(id);
+  const std::uint64_t wanted = std::min(state.newest, sequence);
+  return std::ranges::all_of(state.partitions, [&](const Partition& partition) {
+    return partition.newest() >= wanted;
+  });
+}
+
+std::vector<std::uint32_t> StateTracker::incomplete(StateId id) const {
+  const std::scoped_lock lock(mutex_);
+  const State& state = this->state(id);
+  std::vector<std::uint32_t> incomplete;
+  for (std::uint32_t p = 0; p < state.partitions.size(); ++p) {
+    if (state.partitions[p].newest() < state.newest) incomplete.push_back(p);
+  }
+  return incomplete;
+}
+
+std::vector<std::string> StateTracker::take_unused_files() {
+  const std::scoped_lock lock(mutex_);
+  const std::set<std::string> used = used_files();
+  std::vector<std::string> unused;
+  std::ranges::set_difference(named_, used, std::back_inserter(unused));
+  named_ = used;
+  return unused;
+}
+
 std::set<std::string> StateTracker::files() const {
   const std::scoped_lock lock(mutex_);
+  return used_files();
+}
+
+std::set<std::string> StateTracker::used_files() const {
   std::set<std::string> files;
   for (const auto& [id, state] : states_) {
     for (const Partition& partition : state.partitions) {
       for (const StateStep& step : partition.restored_steps) files.insert(step.piece.file);
+      for (const StateStep& step : partition.checkpointed_steps) files.insert(step.piece.file);
       for (const auto& [sequence, version] : partition.versions) files.insert(version.delta.file);
       for (const auto& [sequence, piece] : partition.snapshots) files.insert(piece.file);
     }

@@ -20,6 +20,9 @@ namespace weir {
 /// batches.
 class StateTracker {
  public:
+  /// How to put each partition's version together.
+  using Steps = std::vector<std::vector<StateStep>>;
+
   struct Options {
     /// A partition's snapshot is asked for when its deltas since the last one are as many, or
     /// together larger than it and than `min_snapshot_bytes`.
@@ -44,8 +47,7 @@ class StateTracker {
   void forget(StateId state);
   /// The version to begin with, in steps per partition of `partitions` when they were written: the
   /// number may differ from the declared one.
-  void restore(StateId state, std::uint64_t sequence, std::uint32_t partitions,
-               std::vector<std::vector<StateStep>> steps);
+  void restore(StateId state, std::uint64_t sequence, std::uint32_t partitions, Steps steps);
 
   /// What a task of batch `sequence` that writes (or else reads) this partition is given: the base
   /// is the newest version before `sequence` (or at it). `node`, `time` and `withheld` are the
@@ -60,8 +62,11 @@ class StateTracker {
   /// Of versions that are older than the newest one, or that were made over another base than is
   /// known now (it was lost meanwhile), nothing is noted.
   void installed(std::uint64_t attempt, const StateOutput& output);
-  /// The partition goes back to the newest version that can be had.
+  /// The partition goes back to the newest version that can be had: a part of what the newest one
+  /// is made of, else that of the last CHECKPOINT, else the empty one.
   void lost(const StateLost& lost);
+  /// All partitions go back to that of the last CHECKPOINT, or to the empty version.
+  void go_back_to_checkpoint(StateId state);
   /// Versions before `sequence` are not asked for again: tasks may fold them.
   void committed(std::uint64_t sequence);
 
@@ -69,9 +74,18 @@ class StateTracker {
   /// did not update the state.
   std::vector<StatePiece> deltas(StateId state, std::uint64_t sequence) const;
   /// The steps of each partition's version `sequence` (or the newest before it), for a CHECKPOINT.
-  std::vector<std::vector<StateStep>> steps(StateId state, std::uint64_t sequence) const;
-  /// Every file that a step of any version refers to.
+  Steps steps(StateId state, std::uint64_t sequence) const;
+  /// A CHECKPOINT that names these steps is durable.
+  void checkpointed(StateId state, std::uint64_t sequence, Steps steps);
+  /// Whether no partition lacks a version up to `sequence` that the state had: false after one was
+  /// lost and before it is made again.
+  bool is_whole(StateId state, std::uint64_t sequence) const;
+  /// Partitions that lack one, ascending.
+  std::vector<std::uint32_t> incomplete(StateId state) const;
+  /// Every file that a step of any version or of the last CHECKPOINT refers to.
   std::set<std::string> files() const;
+  /// Files that were named once and are not any more; each is told once.
+  std::vector<std::string> take_unused_files();
 
   struct Totals {
     std::string name;
@@ -96,6 +110,8 @@ class StateTracker {
     std::map<std::uint64_t, Version> versions;  // newer ones, by sequence
     std::map<std::uint64_t, StatePiece> snapshots;
     std::uint64_t complete_from = 0;  // of older versions, steps have expired
+    std::uint64_t checkpointed = 0;   // the version of the last CHECKPOINT
+    std::vector<StateStep> checkpointed_steps;
     std::uint64_t keys = 0;
     std::uint64_t bytes = 0;
 
@@ -105,16 +121,19 @@ class StateTracker {
     std::vector<StateStep> steps(std::uint64_t version, std::uint64_t expires_after) const;
     void forget_before(std::uint64_t sequence, std::uint64_t expires_after);
     void go_back_to(std::uint64_t sequence, std::uint64_t expires_after);
+    void go_back_to_checkpoint();
   };
   struct State {
     Declaration declaration;
     std::vector<Partition> partitions;
     std::uint64_t committed = 0;
+    std::uint64_t newest = 0;  // that any partition had
     std::uint64_t restored_bytes = 0;
     std::uint64_t restored_partitions = 0;
     std::uint64_t lost_partitions = 0;
   };
 
+  std::set<std::string> used_files() const;
   const State& state(StateId id) const;
   const Partition& partition(StateId id, std::uint32_t partition) const;
   bool wants_snapshot(const State& state, const Partition& partition) const;
@@ -122,6 +141,11 @@ class StateTracker {
   const Options options_{};
   mutable std::mutex mutex_;
   std::map<StateId, State> states_;  // guarded by mutex_
+  std::set<std::string> named_;      // guarded by mutex_; files of outputs, until told as unused
 };
+
+/// The same state's steps for another number of partitions.
+StateTracker::Steps repartitioned(const StateTracker::Steps& from, std::uint32_t to,
+                                  std::uint32_t key_groups);
 
 }  // namespace weir

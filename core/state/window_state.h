@@ -45,6 +45,8 @@ class WindowOperator {
     require_multiple("slide", measures.slide, measures.interval);
   }
 
+  /// When the windows' grid begins. Before `begin`.
+  void set_origin(Time origin) { steps_.set_origin(origin); }
   Aggregator aggregator() const { return Aggregator{{steps_.reduce()}}; }
   /// The structure of what is kept.
   static std::string fingerprint() { return internal::fingerprint<std::pair<K, V>>(); }

@@ -60,6 +60,7 @@ class WindowSteps {
     const Duration since = time.time_since_epoch();
     return since / measures_.interval + int{since % measures_.interval > Duration::zero()};
   }
+  void set_origin(Time origin) { measures_.origin = origin; }
   bool due(Time time) const {
     return (time - measures_.origin) % measures_.slide == Duration::zero();
   }

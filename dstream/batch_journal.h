@@ -1,0 +1,158 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "weir/core/engine.h"
+#include "weir/dstream/batch.h"
+#include "weir/dstream/log/batch_log.h"
+#include "weir/dstream/stateful.h"
+#include "weir/dstream/streaming_listener.h"
+
+namespace weir::internal {
+
+class StreamGraph;
+class StreamSink;
+
+/// Of an application that was never there before.
+LogIdentity fresh_identity();
+
+/// A batch as its INTENT describes it.
+struct RecordedBatch {
+  Batch batch;
+  std::vector<BatchInput> inputs;
+  std::uint64_t intent = 0;  ///< hash of what it owns; see CommitId
+  bool by_other_program = false;  ///< begun by another program than this one
+};
+
+/// Where a restarted stream goes on.
+struct Recovery {
+  /// The newest INTENT; sequence 0 when nothing was recorded.
+  Batch last;
+  /// The newest batch whose outputs are all done; sequence 0: none.
+  std::uint64_t committed = 0;
+  std::uint64_t checkpointed = 0;  ///< the batch of the newest CHECKPOINT
+  std::optional<Time> checkpoint_time;
+  std::optional<Time> zero_time;
+  /// What each sink, by uid, held when the committed batch was done: a batch's sequence number.
+  std::map<std::string, std::uint64_t> sinks;
+  /// Inputs' positions where no recorded batch says them: by input name, after the CHECKPOINT.
+  std::map<std::string, std::string> positions;
+  /// What is kept, ascending: those up to `committed` to be replayed should state be lost, the
+  /// others to be run again with their outputs.
+  std::vector<RecordedBatch> recorded;
+};
+
+/// Writes down what batches own and that they are done, and the sets of state they leave; and says
+/// after a restart where to go on. Between the batch log, which knows records, the state tracker,
+/// which knows versions, and the loop that runs batches.
+///
+/// Threads: `recover` and `close` by the thread that starts and ends the stream, `intent` by the one that cuts batches,
+/// `await_intent`, `commit` and `checkpoint` by the one that runs them. Sets of state are made
+/// durable on a thread of its own.
+class BatchJournal {
+ public:
+  struct Options {
+    std::string directory;
+    BatchLog::Options log;
+    bool replay_with_new_code = false;
+    std::vector<std::string> drop_state;
+  };
+  /// Called on the checkpoint thread.
+  struct Callbacks {
+    /// The set of state as of this batch is durable, with all before.
+    std::function<void(const CheckpointInfo&)> on_checkpoint;
+    /// Writing failed; nothing is recorded any more.
+    std::function<void(std::exception_ptr)> on_failure;
+  };
+
+  /// Opens the log of `directory`; throws, see BatchLog::open and open_directory_store.
+  BatchJournal(std::shared_ptr<Engine> engine, Options options);
+  ~BatchJournal();
+
+  const LogIdentity& identity() const { return log_->identity(); }
+  std::uint64_t epoch() const { return log_->epoch(); }
+  /// Absolute, for workers.
+  std::string state_directory() const;
+
+  /// Matches the graph's stateful operators and inputs with what was recorded and tells the tracker
+  /// what their state is made of. Throws Error(kDataLoss) where that cannot be done.
+  Recovery recover(const StreamGraph& graph, Callbacks callbacks);
+
+  /// Records what the batch owns; returns the hash of that.
+  std::uint64_t intent(const Batch& batch, Time zero_time, const std::vector<BatchInput>& inputs);
+  /// Until then no effect of the batch may begin. Throws what writing threw.
+  void await_intent(std::uint64_t sequence);
+  std::uint64_t intent_hash(std::uint64_t sequence) const;
+  /// All outputs of the batch are done.
+  void commit(const Batch& batch);
+  /// Begins to make the set of state as of the last COMMIT durable, unless the last one is still
+  /// being made.
+  void checkpoint();
+  /// The same, and waits for it; then everything is durable.
+  void last_checkpoint();
+  /// Drops what is not yet written, as a SIGKILL does.
+  void abandon();
+  /// No callback is running any more and none follows, until `recover` is called again.
+  void close();
+  bool replays_with_new_code() const { return options_.replay_with_new_code; }
+
+  LogInfo log_info() const;
+
+ private:
+  struct Set {
+    LogRecord record;
+    std::vector<StateTracker::Steps> steps;  // of each stateful operator
+    std::set<std::string> files;             // that they are in
+    std::chrono::steady_clock::time_point asked;
+    std::uint64_t release_to = 0;  // INTENTs up to this one are not needed behind it
+  };
+
+  Set make_set() const;
+  bool can_checkpoint() const;
+  LogSection sinks_section() const;
+  void write_sets();
+  void write(const Set& set);
+  void delete_other_than(const std::set<std::string>& used);
+
+  const std::shared_ptr<Engine> engine_;
+  const Options options_;
+  const std::shared_ptr<DurableStore> store_;
+  const std::unique_ptr<BatchLog> log_;
+  const std::uint64_t binary_;
+
+  // Set by recover.
+  Callbacks callbacks_;
+  std::vector<std::shared_ptr<StreamSink>> sinks_;
+  const StreamGraph* graph_ = nullptr;
+  std::vector<OperatorIdentity> operators_;
+  std::vector<std::shared_ptr<StatefulOperator>> stateful_;  // in the order of operators_
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool operators_recorded_ = false;                   // guarded by mutex_; in this epoch
+  std::map<std::uint64_t, std::uint64_t> positions_;  // guarded by mutex_; of INTENTs to await
+  std::map<std::uint64_t, RecordedBatch> batches_;    // guarded by mutex_; INTENTs kept
+  std::optional<Batch> committed_;                    // guarded by mutex_
+  std::uint64_t checkpointed_ = 0;                    // guarded by mutex_
+  Time zero_time_{};                                  // guarded by mutex_
+  std::deque<Set> sets_;                              // guarded by mutex_; at most one
+  bool writing_ = false;                              // guarded by mutex_
+  bool ending_ = false;                               // guarded by mutex_
+  std::exception_ptr failure_;                        // guarded by mutex_
+  std::jthread checkpoint_thread_;
+};
+
+}  // namespace weir::internal

@@ -1,0 +1,106 @@
+// The job of the ledger test and of scripts/soak: counts numbered lines from Kafka per key in every
+// way in which Weir keeps something, so that what comes out can be compared with what was written.
+//
+//     ledger_job --brokers B --topic T --checkpoint DIR --out DIR [--weir.*]
+//
+// OUT/counts is a files sink of each batch's counts. OUT/totals, OUT/running and OUT/window are
+// replaced with every batch: "sequence key count" of update_state_by_key, of map_with_state and of
+// a window that is longer than the test. Ends on SIGTERM.
+
+#include <cinttypes>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <weir/connectors/files.h>
+#include <weir/connectors/kafka.h>
+#include <weir/weir.h>
+
+namespace {
+
+using namespace std::chrono_literals;
+using Count = std::pair<std::string, std::int64_t>;
+
+/// Keeps a worker busy for some milliseconds per partition, so that batches take a good part of
+/// their interval as those of real jobs do.
+Count key_of(const weir::kafka::Record& record) {
+  if (record.offset % 100 == 0) {
+    const auto until = std::chrono::steady_clock::now() + 10ms;
+    while (std::chrono::steady_clock::now() < until) {
+    }
+  }
+  return {std::string(record.value.substr(0, record.value.find(' '))), 1};
+}
+
+std::int64_t plus(std::int64_t a, std::int64_t b) { return a + b; }
+std::int64_t minus(std::int64_t a, std::int64_t b) { return a - b; }
+
+/// Replaces the file, so that a reader sees one batch's content, whole.
+auto replace_file(std::string path) {
+  return [path = std::move(path)](const weir::Rdd<Count>& rdd) {
+    const auto content = rdd.collect();
+    const std::string next = path + ".next";
+    {
+      std::ofstream out(next);
+      for (const auto& [key, count] : content) out << key << ' ' << count << '\n';
+    }
+    std::filesystem::rename(next, path);
+  };
+}
+
+int run(int argc, char** argv) {
+  weir::Context context(argc, argv);
+  std::string brokers, topic, checkpoint, out;
+  CLI::App app("The ledger test's job");
+  app.add_option("--brokers", brokers)->required();
+  app.add_option("--topic", topic)->required();
+  app.add_option("--checkpoint", checkpoint)->required();
+  app.add_option("--out", out)->required();
+  CLI11_PARSE(app, argc, argv);
+
+  auto setup = [&](weir::StreamingContext& stream) {
+    const auto counts =
+        weir::kafka::direct_stream(stream, {.brokers = brokers,
+                                            .topics = {topic},
+                                            .starting = weir::kafka::StartingPosition::earliest()})
+            .map(weir::fn<&key_of>)
+            .reduce_by_key(weir::fn<&plus>);
+    counts.write_to(weir::files::Sink(
+                        {.directory = out + "/counts", .format = weir::files::Format::kDelimited}),
+                    {.uid = "counts"});
+    counts
+        .update_state_by_key([](const std::vector<std::int64_t>& values,
+                                std::optional<std::int64_t> total) -> std::optional<std::int64_t> {
+          std::int64_t sum = total.value_or(0);
+          for (const std::int64_t value : values) sum += value;
+          return sum;
+        })
+        .foreach_rdd(replace_file(out + "/totals"));
+    counts
+        .map_with_state(weir::StateSpec([](const std::string&, std::optional<std::int64_t> value,
+                                           weir::State<std::int64_t>& state) {
+          state.update(state.get_optional().value_or(0) + value.value_or(0));
+          return state.get();
+        }))
+        .state_snapshots()
+        .foreach_rdd(replace_file(out + "/running"));
+    counts
+        .reduce_by_key_and_window(weir::fn<&plus>, weir::fn<&minus>,
+                                  {.length = 24h, .slide = 100ms})
+        .foreach_rdd(replace_file(out + "/window"));
+  };
+  auto stream = weir::StreamingContext::get_or_create(context, checkpoint, 100ms, setup,
+                                                      {.checkpoint_interval = 3s});
+  stream.start();
+  stream.await_termination();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return weir::run_main(run, argc, argv); }
