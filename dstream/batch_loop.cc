@@ -430,16 +430,16 @@ Duration BatchLoop::last_wait() const {
 void BatchLoop::cut(const Batch& batch, bool last) {
   BatchInfo info{.sequence = batch.sequence, .batch_time = batch.time};
   const std::optional<Duration> wait = last ? std::optional(last_wait()) : std::nullopt;
-  std::string input_name;
+  std::string what;
   try {
     for (const auto& input : options_.graph->inputs()) {
-      input_name = "input " + input->name();
+      what = "input " + input->name();
       info.inputs.push_back(input->cut(batch, wait));
     }
-    input_name = "the batch log";
+    what = "recording its input";
     if (options_.journal) options_.journal->intent(batch, generator_.zero_time(), info.inputs);
   } catch (...) {
-    if (!error_) error_ = located(to_text(batch) + ", " + input_name);
+    if (!error_) error_ = located(to_text(batch) + ", " + what);
     perform(scheduler_.on(BatchScheduler::Abort{}, now()));
     return;
   }
