@@ -540,16 +540,18 @@ void BatchLoop::run_batches() {
 }
 
 void BatchLoop::run_batch(const Batch& batch) {
+  std::string lost;
   for (int attempt = 1;; ++attempt) {
     try {
-      if (attempt > 1) replay_lost_states(batch);
+      if (!lost.empty()) replay_lost_states(batch, lost);
       try_batch(batch);
       break;
     } catch (const Error& error) {
       const bool again = error.code() == ErrorCode::kStateLost && options_.journal != nullptr &&
                          attempt < kMostReplays && !cancelled_;
       if (!again) throw;
-      log_warning(std::string(error.what()) + "; making it again from the recorded input");
+      lost = error.what();
+      log_warning(lost + "; making it again from the recorded input");
     }
   }
   options_.context.engine()->states().committed(batch.sequence);
@@ -634,7 +636,7 @@ void BatchLoop::set_back_what_is_needed(std::uint64_t sequence) {
 
 /// Throws Error(kDataLoss) if batches are missing between a lost version and `before`.
 void BatchLoop::require_replayable(const std::map<std::uint64_t, Batch>& batches,
-                                   const Batch& before) const {
+                                   const Batch& before, const std::string& lost) const {
   const StateTracker& states = options_.context.engine()->states();
   const std::uint64_t first = batches.empty() ? before.sequence : batches.begin()->first;
   for (const auto& stateful : options_.graph->stateful()) {
@@ -646,14 +648,15 @@ void BatchLoop::require_replayable(const std::map<std::uint64_t, Batch>& batches
                       std::to_string(p) + ", only version " + std::to_string(version) +
                       " can be had, but the input of batches before " + std::to_string(first) +
                       " is not recorded any more: files of the checkpoint directory are missing "
-                      "or damaged; bring them back");
+                      "or damaged; bring them back (" +
+                      lost + ")");
     }
   }
 }
 
 /// Runs the batches before this one again for the partitions whose versions were lost, without
-/// outputs.
-void BatchLoop::replay_lost_states(const Batch& before) {
+/// outputs. `lost` says why.
+void BatchLoop::replay_lost_states(const Batch& before, const std::string& lost) {
   const std::scoped_lock releasing(release_mutex_);
   std::map<std::uint64_t, Batch> batches;
   {
@@ -662,7 +665,7 @@ void BatchLoop::replay_lost_states(const Batch& before) {
   }
   const Time began = now();
   if (!batches.empty()) set_back_what_is_needed(batches.rbegin()->first);
-  require_replayable(batches, before);
+  require_replayable(batches, before, lost);
   // What is stored of these batches would spare the updates that are wanted.
   options_.graph->forget_since(batches.empty() ? before.time : batches.begin()->second.time);
   for (const auto& [sequence, batch] : batches) {

@@ -123,9 +123,10 @@ class BatchLoop {
   CommitId commit_id(const StreamSink& sink, const Batch& batch, std::uint64_t intent) const;
   void delete_unused_files() const;
   void update_states(const Batch& batch);
-  void replay_lost_states(const Batch& before);
+  void replay_lost_states(const Batch& before, const std::string& lost);
   void set_back_what_is_needed(std::uint64_t sequence);
-  void require_replayable(const std::map<std::uint64_t, Batch>& batches, const Batch& before) const;
+  void require_replayable(const std::map<std::uint64_t, Batch>& batches, const Batch& before,
+                          const std::string& lost) const;
   void run_output(const Batch& batch, std::size_t id);
 
   /// From any thread.
