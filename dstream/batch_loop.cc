@@ -614,6 +614,9 @@ void BatchLoop::update_states(const Batch& batch) {
     if (cancelled_) throw Error(ErrorCode::kCancelled, "the stream is stopping");
     try {
       stateful->update(batch.time, behind);
+      if (!states.behind(stateful->state(), batch.sequence).empty()) {
+        throw Error(ErrorCode::kStateLost, "a partition was lost while others were updated");
+      }
     } catch (...) {
       std::rethrow_exception(located(to_text(batch) + ", " + stateful->kind()));
     }

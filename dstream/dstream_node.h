@@ -99,6 +99,9 @@ class TypedStreamNode : public StreamNode {
     return kept_.emplace(time, std::move(made)).first->second.rdd;
   }
 
+  /// Whether it was made and is kept.
+  bool has_rdd_at(Time time) const { return kept_.contains(time); }
+
   void forget(Time time) override {
     const auto end = kept_.upper_bound(time - remembered());
     for (auto at = kept_.begin(); at != end; ++at) {

@@ -56,8 +56,10 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
   void attach(std::shared_ptr<const StateHandle> state) override { state_ = std::move(state); }
   StateId state() const override { return state_->id(); }
   void update(Time time, const std::vector<std::uint32_t>& partitions) override {
-    // Nothing is done with the elements but to store them: what is wanted is the state.
-    run_action(this->rdd_at(time)->dataset(), CountAction<Out>(), partitions);
+    // Nothing is done with the elements but to store them: what is wanted is the state. Those that
+    // are stored already would be taken as they are and not update it.
+    const Rdd<Out> updated = this->has_rdd_at(time) ? compute(time) : *this->rdd_at(time);
+    run_action(updated.dataset(), CountAction<Out>(), partitions);
   }
 
   /// All keys with their state after the batch at `time`, which must be the one that runs.
