@@ -191,6 +191,31 @@ TEST(BatchLogRecovery, WhatWasDroppedStaysDropped) {
   EXPECT_EQ(prefix_length(log.records, opened->history()), kept);
 }
 
+// Numbers of batches that sinks hold are not given again, though the log lost them.
+TEST(BatchLogRecovery, AnEpochsFirstIntentMayLeaveOutNumbers) {
+  MemoryDisk disk;
+  {
+    const auto log = open_log(disk.start());
+    for (std::uint64_t n = 1; n <= 2; ++n) {
+      write(*log, intent(n));
+      write(*log, commit(n));
+    }
+  }
+  {
+    const auto log = open_log(disk.start());
+    expect_says(error_of([&] { log->append(intent(2)); }), "INTENT(2) does not follow INTENT(2)");
+    write(*log, intent(5));
+    expect_says(error_of([&] { log->append(intent(7)); }), "INTENT(7) does not follow INTENT(5)");
+    write(*log, commit(5));
+    write(*log, checkpoint(5));
+    log->release(4);
+  }
+  const auto log = open_log(disk.start());
+  EXPECT_EQ(sequences(log->history().intents), Sequences{5});
+  EXPECT_EQ(log->history().last_sequence, 5U);
+  EXPECT_EQ(log->history().checkpoint->sequence, 5U);
+}
+
 TEST(BatchLogRecovery, WhatAFencedDriverAppendedIsIgnored) {
   MemoryDisk disk;
   {

@@ -51,7 +51,9 @@ class StoredBatchLog final : public BatchLog {
         rules_(std::move(recovered.rules)),
         bytes_(writer_.bytes()),
         last_sync_(Clock::system().steady_now()),
-        thread_([this] { run(); }) {}
+        thread_([this] { run(); }) {
+    rules_.begin_epoch();
+  }
 
   ~StoredBatchLog() override { end(Ending::kFinish); }
   void abandon() override { end(Ending::kAbandon); }

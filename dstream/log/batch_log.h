@@ -44,7 +44,7 @@ struct LogRecord {
 /// that were not released.
 struct LogHistory {
   std::optional<LogRecord> checkpoint;
-  std::vector<LogRecord> intents;   ///< ascending sequence, dense from the first kept on
+  std::vector<LogRecord> intents;   ///< ascending sequence, dense but for the first of an epoch
   std::vector<LogRecord> commits;   ///< ascending
   std::uint64_t last_sequence = 0;  ///< of the newest INTENT ever written, 0: none
   std::vector<std::string> notes;   ///< what was dropped at the tail and why, for people

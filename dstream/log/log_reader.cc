@@ -160,6 +160,7 @@ class LogReader {
                     fmt::format("the file ends here, but {} bytes of it were accepted", part.end));
     }
     take_in_header(*scan.header);
+    if (part.id.segment == 1) log_.rules.begin_epoch();
     log_.ledger.segments.push_back({part.id, scan.good_end, 0});
     for (const Group& group : scan.groups) {
       for (const LogEntry& entry : group.entries) take_in(part.id, group, entry);

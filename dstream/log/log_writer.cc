@@ -31,6 +31,7 @@ LogWriter::LogWriter(std::shared_ptr<DurableStore> store, const LogIdentity& fre
       identity_(recovered.identity.value_or(fresh)),
       rules_(recovered.rules),
       ledger_(recovered.ledger) {
+  rules_.begin_epoch();
   const SegmentId first{recovered.newest_epoch + 1, 1};
   if (recovered.identity) {
     // What the new epoch accepts has to survive: it may only be in the page cache so far.

@@ -7,11 +7,12 @@ namespace weir::internal {
 std::string RecordRules::accept(LogRecord::Kind kind, std::uint64_t sequence) {
   switch (kind) {
     case LogRecord::Kind::kIntent:
-      // Where numbering begins is the caller's: a sink may be ahead of a new log.
-      if (last_ == 0 ? sequence == 0 : sequence != last_ + 1) {
+      // Where an epoch's numbering begins is the caller's: a sink may be ahead of the log.
+      if (sequence != last_ + 1 && !(may_skip_ && sequence > last_)) {
         return fmt::format("INTENT({}) does not follow INTENT({})", sequence, last_);
       }
       last_ = sequence;
+      may_skip_ = false;
       open_.insert(sequence);
       return "";
     case LogRecord::Kind::kCommit:

@@ -9,11 +9,15 @@
 
 namespace weir::internal {
 
-/// What may follow what in a log: INTENTs are dense; a COMMIT is of a batch that has an INTENT and
-/// no COMMIT; CHECKPOINTs and releases are of batches that are committed with all before them, and
-/// never go back. The same rules for what a caller appends and for what a file holds.
+/// What may follow what in a log: INTENTs are dense within an epoch; a COMMIT is of a batch that
+/// has an INTENT and no COMMIT; CHECKPOINTs and releases are of batches that are committed with all
+/// before them, and never go back. The same rules for what a caller appends and for what a file
+/// holds.
 class RecordRules {
  public:
+  /// The next INTENT is an epoch's first: it may leave out numbers, those of batches that sinks
+  /// hold and the log lost.
+  void begin_epoch() { may_skip_ = true; }
   /// What is wrong with the record as the next one; "" if nothing is. Takes it in if nothing is.
   std::string accept(LogRecord::Kind kind, std::uint64_t sequence);
   /// The same for a release of the batches up to `sequence`.
@@ -22,7 +26,10 @@ class RecordRules {
   std::uint64_t last_sequence() const { return last_; }
   std::uint64_t released() const { return released_; }
 
-  bool operator==(const RecordRules&) const = default;
+  bool operator==(const RecordRules& other) const {
+    return last_ == other.last_ && open_ == other.open_ && checkpoint_ == other.checkpoint_ &&
+           released_ == other.released_;
+  }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar & last_ & open_ & checkpoint_ & released_;
@@ -39,6 +46,7 @@ class RecordRules {
   std::set<std::uint64_t> open_;  ///< with an INTENT and no COMMIT
   std::uint64_t checkpoint_ = 0;  ///< of the newest CHECKPOINT, 0: none
   std::uint64_t released_ = 0;
+  bool may_skip_ = true;  // of the epoch that is being read or written, so not part of the state
 };
 
 }  // namespace weir::internal
