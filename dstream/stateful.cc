@@ -33,19 +33,26 @@ void require_same_operators(const std::vector<OperatorIdentity>& recorded,
     throw Error(ErrorCode::kDataLoss, why + "; in the checkpoint: " + listed(recorded) +
                                           "; in the program: " + listed(current));
   };
-  const auto before = unnamed(recorded);
+  const auto is_dropped = [&](const std::string& uid) {
+    return std::ranges::count(dropped, uid) != 0 &&
+           std::ranges::count(current, uid, &OperatorIdentity::uid) == 0;
+  };
+  // Their uids are kind and order: one that goes must be the last, or the rest would move up.
+  auto before = unnamed(recorded);
+  std::erase_if(before, [&](const OperatorIdentity& each) { return is_dropped(each.uid); });
   const auto now = unnamed(current);
   const bool same =
-      std::ranges::equal(before, now, {}, &OperatorIdentity::kind, &OperatorIdentity::kind);
+      std::ranges::equal(before, now, {}, &OperatorIdentity::uid, &OperatorIdentity::uid);
   if (!same) {
     refuse(
         "the stateful operators without .uid changed in number, order or kind, so that their state "
-        "cannot be told apart; give them back their order, or a .uid from the beginning");
+        "cannot be told apart; give them back their order, or a .uid from the beginning (to drop "
+        "the last of them, name it in --weir.drop-state)");
   }
   for (const OperatorIdentity& each : recorded) {
     const auto found = std::ranges::find(current, each.uid, &OperatorIdentity::uid);
     if (found == current.end()) {
-      if (std::ranges::find(dropped, each.uid) != dropped.end()) continue;
+      if (is_dropped(each.uid)) continue;
       refuse("the stateful operator " + each.uid +
              " is no more in the program and its state would be lost; to drop it, start with "
              "--weir.drop-state=" +
