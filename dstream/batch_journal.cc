@@ -245,8 +245,11 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
       for (const StateStep& step : steps) used.insert(step.piece.file);
     }
     if (lineage.partitions == 0) continue;
+    const auto recorded =
+        std::ranges::find(recorded_operators, operators_[i].uid, &OperatorIdentity::uid);
     engine_->states().restore(stateful_[i]->state(), recovery.committed, lineage.partitions,
-                              lineage.steps);
+                              lineage.steps,
+                              recorded == recorded_operators.end() ? 0 : recorded->expires_after);
   }
   delete_other_than(used);
 
@@ -284,7 +287,7 @@ std::uint64_t BatchJournal::intent(const Batch& batch, Time zero_time,
   const std::uint64_t hash = hash_of(batch, inputs);
   const std::scoped_lock lock(mutex_);
   if (!std::exchange(operators_recorded_, true)) {
-    record.sections.push_back(section(kOperators, operators_));
+    record.sections.push_back(section(kOperators, operators_as_of(batch.sequence)));
   }
   zero_time_ = zero_time;
   batches_[batch.sequence] = {batch, inputs, hash};
@@ -340,6 +343,14 @@ LogSection BatchJournal::sinks_section() const {
   return section(kSinks, std::move(held));
 }
 
+std::vector<OperatorIdentity> BatchJournal::operators_as_of(std::uint64_t sequence) const {
+  std::vector<OperatorIdentity> operators = operators_;
+  for (std::size_t i = 0; i < operators.size(); ++i) {
+    operators[i].expires_after = engine_->states().expires_after(stateful_[i]->state(), sequence);
+  }
+  return operators;
+}
+
 BatchJournal::Set BatchJournal::make_set() const {
   Set set;
   set.asked = std::chrono::steady_clock::now();
@@ -352,7 +363,7 @@ BatchJournal::Set BatchJournal::make_set() const {
     }
   }
   sections.push_back(section(kJob, JobSection{binary_, zero_time_}));
-  sections.push_back(section(kOperators, operators_));
+  sections.push_back(section(kOperators, operators_as_of(batch.sequence)));
   sections.push_back(sinks_section());
   for (std::size_t i = 0; i < stateful_.size(); ++i) {
     StateLineage lineage;

@@ -123,6 +123,7 @@ class BatchJournal {
   Set make_set() const;
   bool can_checkpoint() const;
   LogSection sinks_section() const;
+  std::vector<OperatorIdentity> operators_as_of(std::uint64_t sequence) const;
   void write_sets();
   void write(const Set& set);
   void delete_other_than(const std::set<std::string>& used);

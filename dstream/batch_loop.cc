@@ -166,6 +166,7 @@ Recovery BatchLoop::recover() {
     const auto found = std::ranges::find(inputs, name, [](const auto& i) { return i->name(); });
     return found == inputs.end() ? nullptr : found->get();
   };
+  require_windows_have(recovery);
   for (const auto& [name, position] : recovery.positions) {
     if (StreamInput* input = find(name)) {
       input->resume(position);
@@ -188,6 +189,30 @@ Recovery BatchLoop::recover() {
     }
   }
   return recovery;
+}
+
+/// Windows are made of the batches at today's grid points and are due at these. Throws
+/// Error(kDataLoss) if an earlier driver's batch would be missing in one.
+void BatchLoop::require_windows_have(const Recovery& recovery) const {
+  const StreamGraph& graph = *options_.graph;
+  const bool raw = graph.has_raw_windows();
+  const bool any = raw || std::ranges::any_of(graph.stateful(), [](const auto& stateful) {
+                     return stateful->expires_after() != 0;
+                   });
+  for (const RecordedBatch& recorded : recovery.recorded) {
+    const Batch& batch = recorded.batch;
+    const bool is_open = batch.sequence > recovery.committed;
+    const bool is_needed = is_open ? any : raw && batch.time > recovery.last.time - graph.reach();
+    const bool on_grid = batch.time.time_since_epoch() % graph.batch_interval() == Duration::zero();
+    if (!is_needed || on_grid) continue;
+    throw Error(ErrorCode::kDataLoss,
+                to_text(batch) + " was cut at another batch interval and is not on the grid of " +
+                    to_string(graph.batch_interval()) +
+                    ": a window of the program would miss it; " +
+                    (is_open ? "start the program once with the former interval and stop it "
+                               "gracefully"
+                             : "use an interval that divides the former one"));
+  }
 }
 
 std::uint64_t BatchLoop::open_sinks(const Recovery& recovery) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "weir/core/engine.h"
 #include "weir/core/error.h"
 #include "weir/dstream/stream_graph.h"
 
@@ -27,6 +28,12 @@ std::shared_ptr<StreamGraph> StreamNode::graph() const {
         std::string(operation_) + ": the stream's StreamingContext does not exist any more");
   }
   return graph;
+}
+
+bool StreamNode::due(Time time) const {
+  if (time <= zero_time_) return false;
+  if ((time - zero_time_) % slide_ == Duration::zero()) return true;
+  return BatchScope::running().time == time && slide_ == graph()->batch_interval();
 }
 
 void StreamNode::persist(StorageLevel level) {

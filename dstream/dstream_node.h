@@ -31,14 +31,15 @@ class StreamNode {
 
   const char* operation() const { return operation_; }
   Duration slide() const { return slide_; }
+  /// How far before its own time it asks its parents for RDDs.
+  Duration reach() const { return reach_; }
   const std::vector<std::shared_ptr<StreamNode>>& parents() const { return parents_; }
   /// Throws Error(kInvalidArgument) if the streaming context is gone.
   std::shared_ptr<StreamGraph> graph() const;
 
-  /// Every slide after zero time.
-  bool due(Time time) const {
-    return time > zero_time_ && (time - zero_time_) % slide_ == Duration::zero();
-  }
+  /// Every slide after zero time; streams that are due with every batch also with one that was cut
+  /// at another interval, when it is run again.
+  bool due(Time time) const;
 
   /// What finds its state or its positions again after a restart; empty: the user gave none.
   const std::string& uid() const { return uid_; }
@@ -53,7 +54,6 @@ class StreamNode {
   void remember(Duration at_least);
   Duration remembered() const { return remembered_; }
   /// How far before its own time it asks its parents for RDDs.
-  Duration reach() const { return reach_; }
 
   /// Fixes the grid. Called by the graph's start, inputs first.
   void start(Time zero_time) { zero_time_ = zero_time; }

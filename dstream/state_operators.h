@@ -76,8 +76,7 @@ auto windows_of(const char* kind, const std::shared_ptr<TypedStreamNode<std::pai
   const auto node = Node::make(kind, parent, std::move(op),
                                {.partitions = partitions,
                                 .expires_after = expires_after,
-                                .shape = " over " + to_string(measures.length) + " in slices of " +
-                                         to_string(measures.interval)});
+                                .shape = " over " + to_string(measures.length)});
   auto stream = computed_stream(kind, measures.slide, {node}, Duration::zero(),
                                 [node](Time time) { return *node->rdd_at(time); });
   stream.node()->shows_state_of(node);

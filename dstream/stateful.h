@@ -19,11 +19,14 @@ struct OperatorIdentity {
   bool is_named = false;    ///< by the user
   std::string kind;         ///< "map_with_state"
   std::string fingerprint;  ///< structure of its key and state types
+  /// Batches after which deltas are not needed, longer than the operator says as long as some of a
+  /// shorter batch interval are; 0: always needed.
+  std::uint64_t expires_after = 0;
 
   bool operator==(const OperatorIdentity&) const = default;
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & uid & is_named & kind & fingerprint;
+    ar & uid & is_named & kind & fingerprint & expires_after;
   }
 };
 

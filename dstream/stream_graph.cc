@@ -79,7 +79,8 @@ std::vector<OperatorIdentity> StreamGraph::operator_identities() const {
     OperatorIdentity identity{.uid = uid,
                               .is_named = !uid.empty(),
                               .kind = each->kind(),
-                              .fingerprint = each->fingerprint()};
+                              .fingerprint = each->fingerprint(),
+                              .expires_after = each->expires_after()};
     if (uid.empty()) {
       const auto before = std::ranges::count_if(
           identities, [](const OperatorIdentity& other) { return !other.is_named; });
@@ -119,6 +120,17 @@ Duration StreamGraph::reach() const {
   Duration longest{};
   for (const auto& input : inputs_) longest = std::max(longest, input->stream()->remembered());
   return longest;
+}
+
+bool StreamGraph::has_raw_windows() const {
+  std::vector<std::shared_ptr<StreamNode>> nodes;
+  std::unordered_set<StreamNode*> seen;
+  for (const auto& output : outputs_) collect(output.stream, seen, nodes);
+  for (const auto& each : stateful_nodes_) collect(each, seen, nodes);
+  return std::ranges::any_of(nodes, [](const auto& node) {
+    return std::ranges::any_of(node->parents(),
+                               [&](const auto& parent) { return node->reach() > parent->slide(); });
+  });
 }
 
 void StreamGraph::remember(Duration duration) {

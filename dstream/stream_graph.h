@@ -72,6 +72,8 @@ class StreamGraph {
   const StatefulOperator* under_a_window() const;
   /// How far before a batch's time streams may still ask for input.
   Duration reach() const;
+  /// Whether a stream is computed from others' RDDs of earlier times.
+  bool has_raw_windows() const;
 
  private:
   Context& context_;

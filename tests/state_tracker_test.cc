@@ -204,6 +204,23 @@ TEST_F(Tracking, DeltasAloneAreTakenOverWholeInTheOrderOfBatches) {
             (std::vector<StateStep>{delta(4, "a"), delta(5, "b"), delta(6, "a")}));
 }
 
+// Batches were cut three times as often: nine of them were in a window.
+TEST_F(TrackingWindows, StepsOfAShorterIntervalExpireWhenAllOfThemHaveLeft) {
+  tracker_.restore(kState, 9, 2, {{delta(1), delta(5), delta(9)}, {}}, 9);
+  EXPECT_EQ(tracker_.expires_after(kState, 9), 9U);
+  for (std::uint64_t n = 10; n <= 13; ++n) {
+    install(n, n - 1);
+    tracker_.committed(n);
+    if (n == 12) {
+      EXPECT_EQ(input(13).history,
+                (std::vector<StateStep>{delta(5), delta(9), delta(10), delta(11), delta(12)}));
+    }
+  }
+  EXPECT_EQ(input(14).history,
+            (std::vector<StateStep>{delta(10), delta(11), delta(12), delta(13)}));
+  EXPECT_EQ(tracker_.expires_after(kState, 13), 3U);
+}
+
 TEST_F(TrackingWindows, StepsThatExpiredAreLeftOut) {
   install_to(6);
   EXPECT_EQ(input(7).history, (std::vector<StateStep>{delta(3), delta(4), delta(5), delta(6)}));

@@ -165,7 +165,7 @@ void StateTracker::forget(StateId id) {
 }
 
 void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t partitions,
-                           Steps steps) {
+                           Steps steps, std::uint64_t expires_after) {
   const std::scoped_lock lock(mutex_);
   (void)this->state(id);  // throws
   State& state = states_.at(id);
@@ -178,6 +178,11 @@ void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t par
     for (const StateStep& step : of_partition) named_.insert(step.piece.file);
   }
   state.newest = sequence;
+  const std::uint64_t declared = state.declaration.expires_after;
+  if (declared != 0 && expires_after > declared) {
+    state.former_expires_after = expires_after;
+    state.former_until = sequence + declared;
+  }
   const auto wanted = static_cast<std::uint32_t>(state.partitions.size());
   for (std::uint32_t p = 0; p < wanted; ++p) {
     Partition& partition = state.partitions[p];
@@ -191,6 +196,11 @@ void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t par
                                    ? std::move(steps[p])
                                    : take_over(steps, p, wanted, state.declaration.key_groups);
   }
+}
+
+std::uint64_t StateTracker::expires_after(StateId id, std::uint64_t sequence) const {
+  const std::scoped_lock lock(mutex_);
+  return state(id).expires_after(sequence);
 }
 
 const StateTracker::State& StateTracker::state(StateId id) const {
@@ -236,7 +246,7 @@ StateInput StateTracker::input(StateId id, std::uint32_t index, std::uint64_t se
   const auto version = partition.versions.find(*base);
   if (version != partition.versions.end()) input.base_attempt = version->second.attempt;
   input.snapshot = writes && wants_snapshot(state, partition);
-  if (with_history) input.history = partition.steps(*base, state.declaration.expires_after);
+  if (with_history) input.history = partition.steps(*base, state.expires_after(*base));
   return input;
 }
 
@@ -315,7 +325,7 @@ void StateTracker::lost(const StateLost& lost) {
   if (lost.sequence >= partition.newest()) return;
   const bool is_checkpoint =
       partition.versions.empty() && partition.restored == partition.checkpointed;
-  partition.go_back_to(lost.sequence, found->second.declaration.expires_after);
+  partition.go_back_to(lost.sequence, found->second.expires_after(partition.newest()));
   if (partition.newest() < partition.checkpointed && !is_checkpoint) {
     partition.go_back_to_checkpoint();
   }
@@ -345,7 +355,7 @@ void StateTracker::committed(std::uint64_t sequence) {
   for (auto& [id, state] : states_) {
     state.committed = std::max(state.committed, sequence);
     for (Partition& partition : state.partitions) {
-      partition.forget_before(sequence, state.declaration.expires_after);
+      partition.forget_before(sequence, state.expires_after(sequence));
     }
   }
 }
@@ -371,7 +381,7 @@ StateTracker::Steps StateTracker::steps(StateId id, std::uint64_t sequence) cons
                   fmt::format("version {} of state {} was asked for after it had been given up",
                               sequence, state.declaration.name));
     }
-    steps.push_back(partition.steps(*version, state.declaration.expires_after));
+    steps.push_back(partition.steps(*version, state.expires_after(*version)));
   }
   return steps;
 }

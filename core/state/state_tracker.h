@@ -46,8 +46,12 @@ class StateTracker {
   void declare(StateId state, Declaration declaration);
   void forget(StateId state);
   /// The version to begin with, in steps per partition of `partitions` when they were written: the
-  /// number may differ from the declared one.
-  void restore(StateId state, std::uint64_t sequence, std::uint32_t partitions, Steps steps);
+  /// number may differ from the declared one. `expires_after` as it was then: a longer one than is
+  /// declared (there were more batches in a window) holds until all batches before have left.
+  void restore(StateId state, std::uint64_t sequence, std::uint32_t partitions, Steps steps,
+               std::uint64_t expires_after = 0);
+  /// In force for version `sequence`.
+  std::uint64_t expires_after(StateId state, std::uint64_t sequence) const;
 
   /// What a task of batch `sequence` that writes (or else reads) this partition is given: the base
   /// is the newest version before `sequence` (or at it). `node`, `time` and `withheld` are the
@@ -131,6 +135,13 @@ class StateTracker {
     std::uint64_t restored_bytes = 0;
     std::uint64_t restored_partitions = 0;
     std::uint64_t lost_partitions = 0;
+    // A longer one than declared, and the last version for which it holds.
+    std::uint64_t former_expires_after = 0;
+    std::uint64_t former_until = 0;
+
+    std::uint64_t expires_after(std::uint64_t sequence) const {
+      return sequence <= former_until ? former_expires_after : declaration.expires_after;
+    }
   };
 
   std::set<std::string> used_files() const;
