@@ -53,7 +53,6 @@ class StreamNode {
   /// Keeps RDDs at least this long, and the parents' long enough to compute them.
   void remember(Duration at_least);
   Duration remembered() const { return remembered_; }
-  /// How far before its own time it asks its parents for RDDs.
 
   /// Fixes the grid. Called by the graph's start, inputs first.
   void start(Time zero_time) { zero_time_ = zero_time; }

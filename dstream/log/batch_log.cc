@@ -50,9 +50,9 @@ class StoredBatchLog final : public BatchLog {
         writer_(store, fresh, recovered, options.segment_bytes),
         rules_(std::move(recovered.rules)),
         bytes_(writer_.bytes()),
-        last_sync_(Clock::system().steady_now()),
-        thread_([this] { run(); }) {
+        last_sync_(Clock::system().steady_now()) {
     rules_.begin_epoch();
+    if (!options_.on_callers_thread) thread_ = std::thread([this] { run(); });
   }
 
   ~StoredBatchLog() override { end(Ending::kFinish); }
@@ -85,8 +85,7 @@ class StoredBatchLog final : public BatchLog {
       throw Error(ErrorCode::kInternal,
                   fmt::format("batch log: position {} was never appended", position));
     }
-    done_changed_.wait(lock, [&] { return written_ >= position || unusable(); });
-    expect_usable();
+    wait_until(lock, [&] { return written_ >= position; });
   }
 
   void flush() override {
@@ -95,8 +94,7 @@ class StoredBatchLog final : public BatchLog {
     const std::uint64_t position = appended_;
     flush_to_ = std::max(flush_to_, position);
     work_changed_.notify_one();
-    done_changed_.wait(lock, [&] { return synced_ >= position || unusable(); });
-    expect_usable();
+    wait_until(lock, [&] { return synced_ >= position; });
   }
 
   void release(std::uint64_t sequence) override {
@@ -124,6 +122,13 @@ class StoredBatchLog final : public BatchLog {
     if (ending_ == Ending::kAbandon) {
       throw Error(ErrorCode::kCancelled, "the batch log was closed without finishing");
     }
+  }
+
+  template <class Done>
+  void wait_until(std::unique_lock<std::mutex>& lock, const Done& done) {
+    while (options_.on_callers_thread && !done() && !unusable()) write_once(lock);
+    done_changed_.wait(lock, [&] { return done() || unusable(); });
+    expect_usable();
   }
 
   void ask_for_group(bool at_once) {
@@ -186,26 +191,31 @@ class StoredBatchLog final : public BatchLog {
 
   void run() {
     std::unique_lock lock(mutex_);
+    while (true) {
+      wait_for_work(lock);
+      if (ending_ == Ending::kAbandon || !write_once(lock)) return;
+    }
+  }
+
+  /// A group, its sync, and what may be removed then. Returns whether there can be more to do.
+  bool write_once(std::unique_lock<std::mutex>& lock) {
     try {
-      while (true) {
-        wait_for_work(lock);
-        if (ending_ == Ending::kAbandon) return;
-        if (has_unwritten()) write_group(lock);
-        done_changed_.notify_all();
-        if (synced_ < written_ && sync_is_due()) sync(lock);
-        done_changed_.notify_all();
-        const bool finished = ending_ == Ending::kFinish && !has_unwritten();
-        lock.unlock();
-        writer_.remove_released();
-        lock.lock();
-        bytes_ = writer_.bytes();
-        if (finished) return;
-      }
+      if (has_unwritten()) write_group(lock);
+      done_changed_.notify_all();
+      if (synced_ < written_ && sync_is_due()) sync(lock);
+      done_changed_.notify_all();
+      const bool finished = ending_ == Ending::kFinish && !has_unwritten();
+      lock.unlock();
+      writer_.remove_released();
+      lock.lock();
+      bytes_ = writer_.bytes();
+      return !finished;
     } catch (const Error& error) {
       die(lock, error);
     } catch (const std::exception& error) {
       die(lock, Error(ErrorCode::kInternal, error.what()));
     }
+    return false;
   }
 
   /// Writes what is there, and syncs it if it may not be called written before.
@@ -272,7 +282,15 @@ class StoredBatchLog final : public BatchLog {
       done_changed_.notify_all();
     }
     if (thread_.joinable()) thread_.join();
+    if (options_.on_callers_thread) finish_here();
     lock_.reset();
+  }
+
+  void finish_here() {
+    std::unique_lock lock(mutex_);
+    while (ending_ == Ending::kFinish && !dead_ && write_once(lock)) {
+    }
+    ending_ = Ending::kAbandon;  // nothing more is to be done
   }
 
   const std::shared_ptr<DurableStore> store_;

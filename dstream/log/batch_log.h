@@ -73,6 +73,8 @@ class BatchLog {
     Durability durability = Durability::kBatch;
     Duration sync_interval = std::chrono::milliseconds(100);  ///< of kInterval
     std::uint64_t segment_bytes = 64u << 20;  ///< a new segment begins at the next group after it
+    /// `await` and `flush` write, and nobody else does: for simulations, which have one thread.
+    bool on_callers_thread = false;
   };
 
   /// Takes the store's lock, reads what is there, and begins a new epoch. An empty store is given
