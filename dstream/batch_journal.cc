@@ -17,92 +17,7 @@
 namespace weir::internal {
 namespace {
 
-// Names of sections; all are slim archives of version 1.
-const std::string kInputPrefix = "input/";   // INTENT: InputSection; CHECKPOINT: the end alone
-const std::string kStatePrefix = "state/";   // COMMIT: StateDeltas; CHECKPOINT: StateSet
-const std::string kOperators = "operators";  // first INTENT of an epoch, CHECKPOINT
-const std::string kSinks = "sinks";          // COMMIT, CHECKPOINT: what they hold, by uid
-const std::string kJob = "job";              // INTENT, CHECKPOINT: JobSection
-constexpr std::uint32_t kVersion = 1;
 constexpr const char* kStateFolder = "state";
-
-struct InputSection {
-  std::string from;
-  std::string end;
-
-  template <class Archive>
-  void serialize(Archive& ar, unsigned) {
-    ar & from & end;
-  }
-};
-
-struct JobSection {
-  std::uint64_t binary = 0;  ///< hash of the build ids of the program's modules
-  Time zero_time{};
-
-  template <class Archive>
-  void serialize(Archive& ar, unsigned) {
-    ar & binary & zero_time;
-  }
-};
-
-/// What one batch changed in one operator's state, by partition.
-struct StateDeltas {
-  std::vector<StatePiece> pieces;
-
-  template <class Archive>
-  void serialize(Archive& ar, unsigned) {
-    ar & pieces;
-  }
-};
-
-template <class T>
-LogSection section(const std::string& name, T content) {
-  return {name, kVersion, encode(content)};
-}
-
-template <class T>
-T read_section(const LogRecord& record, const LogSection& section) {
-  const std::string where =
-      "section " + section.name + " of batch " + std::to_string(record.sequence);
-  if (section.version != kVersion) {
-    throw Error(ErrorCode::kCorrupt, where + " has version " + std::to_string(section.version) +
-                                         ", this program reads version " +
-                                         std::to_string(kVersion));
-  }
-  try {
-    return decode<T>(section.bytes);
-  } catch (const Error& error) {
-    throw Error(ErrorCode::kCorrupt, where + ": " + error.what());
-  }
-}
-
-template <class T>
-std::optional<T> read_section(const LogRecord& record, const std::string& name) {
-  const LogSection* found = record.find(name);
-  if (found == nullptr) return std::nullopt;
-  return read_section<T>(record, *found);
-}
-
-std::vector<BatchInput> inputs_of(const LogRecord& intent) {
-  std::vector<BatchInput> inputs;
-  for (const LogSection& each : intent.sections) {
-    if (!each.name.starts_with(kInputPrefix)) continue;
-    auto input = read_section<InputSection>(intent, each);
-    inputs.push_back({each.name.substr(kInputPrefix.size()), std::move(input.from),
-                      std::move(input.end), std::nullopt});
-  }
-  return inputs;
-}
-
-/// Of the input alone, so that the batch stays the same when another program runs it.
-std::uint64_t hash_of(const Batch& batch, const std::vector<BatchInput>& inputs) {
-  SlimWriter out;
-  out.put(batch.sequence);
-  out.put(static_cast<std::int64_t>(batch.time.time_since_epoch().count()));
-  for (const BatchInput& input : inputs) out& input.name& input.from& input.end;
-  return hash_bytes(out.view());
-}
 
 std::uint64_t hash_of_binary() {
   SlimWriter out;
@@ -158,67 +73,16 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
   graph_ = &graph;
   sinks_ = graph.sinks();
-  const LogHistory& history = log_->history();
   operators_ = graph.operator_identities();
   stateful_ = graph.stateful();
+  const RecordedStream recorded(log_->history());
+  const Recovery& recovery = recorded.recovery();
+  const std::uint64_t checkpointed = recorded.checkpointed();
+  const OperatorIdentities former = recorded.operators().value_or(OperatorIdentities{});
 
-  Recovery recovery;
-  const LogRecord* newest_operators = nullptr;
-  std::uint64_t checkpointed = 0;
-  std::optional<JobSection> job;
-  if (history.checkpoint) {
-    const LogRecord& set = *history.checkpoint;
-    checkpointed = set.sequence;
-    recovery.last = {set.sequence, set.time};
-    recovery.committed = set.sequence;
-    recovery.checkpointed = set.sequence;
-    recovery.checkpoint_time = set.time;
-    newest_operators = &set;
-    job = read_section<JobSection>(set, kJob);
-    for (const LogSection& each : set.sections) {
-      if (!each.name.starts_with(kInputPrefix)) continue;
-      recovery.positions[each.name.substr(kInputPrefix.size())] =
-          read_section<std::string>(set, each);
-    }
-  }
-  bool other_binary_committed = false;
-  const LogRecord* newest_done = history.checkpoint ? &*history.checkpoint : nullptr;
-  if (!history.commits.empty() && history.commits.back().sequence > checkpointed) {
-    newest_done = &history.commits.back();
-    recovery.committed = newest_done->sequence;
-  }
-  if (newest_done != nullptr) {
-    recovery.sinks = read_section<std::map<std::string, std::uint64_t>>(*newest_done, kSinks)
-                         .value_or(std::map<std::string, std::uint64_t>{});
-  }
-  for (const LogRecord& intent : history.intents) {
-    const auto of_job = read_section<JobSection>(intent, kJob);
-    const auto inputs = inputs_of(intent);
-    const Batch batch{intent.sequence, intent.time};
-    recovery.recorded.push_back(
-        {batch, inputs, hash_of(batch, inputs), of_job && of_job->binary != binary_});
-    if (batch.sequence > recovery.last.sequence) recovery.last = batch;
-    if (intent.find(kOperators) != nullptr && intent.sequence > checkpointed) {
-      newest_operators = &intent;
-    }
-    if (of_job) {
-      job = of_job;
-      other_binary_committed |= intent.sequence > checkpointed &&
-                                intent.sequence <= recovery.committed && of_job->binary != binary_;
-    }
-  }
-  if (history.last_sequence > recovery.last.sequence) {
-    recovery.last.sequence = history.last_sequence;
-  }
-  if (job) recovery.zero_time = job->zero_time;
-
-  std::vector<OperatorIdentity> recorded_operators;
-  if (newest_operators != nullptr) {
-    recorded_operators = read_section<std::vector<OperatorIdentity>>(*newest_operators, kOperators)
-                             .value_or(std::vector<OperatorIdentity>{});
-    require_same_operators(recorded_operators, operators_, options_.drop_state);
-  }
-  if (other_binary_committed && !recorded_operators.empty() && !options_.replay_with_new_code) {
+  if (recorded.operators()) require_same_operators(former, operators_, options_.drop_state);
+  if (recorded.is_committed_by_other(binary_) && !former.empty() &&
+      !options_.replay_with_new_code) {
     throw Error(ErrorCode::kDataLoss,
                 "the program was changed since it ran " +
                     to_text(checkpointed + 1, recovery.committed) +
@@ -230,26 +94,20 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
 
   std::set<std::string> used;
   for (std::size_t i = 0; i < stateful_.size(); ++i) {
-    const std::string name = kStatePrefix + operators_[i].uid;
-    StateLineage lineage;
-    if (history.checkpoint) {
-      if (const auto set = read_section<StateLineage>(*history.checkpoint, name)) lineage = *set;
-      engine_->states().checkpointed(stateful_[i]->state(), checkpointed, lineage.steps);
+    const std::string& uid = operators_[i].uid;
+    if (checkpointed != 0) {
+      engine_->states().checkpointed(stateful_[i]->state(), checkpointed,
+                                     recorded.checkpointed_state(uid).steps);
     }
-    for (const LogRecord& commit : history.commits) {
-      if (commit.sequence <= checkpointed) continue;
-      const auto deltas = read_section<StateDeltas>(commit, name);
-      if (deltas) lineage.append(commit.sequence, deltas->pieces, identity().key_groups);
-    }
+    const StateLineage lineage = recorded.committed_state(uid, identity().key_groups);
     for (const auto& steps : lineage.steps) {
       for (const StateStep& step : steps) used.insert(step.piece.file);
     }
     if (lineage.partitions == 0) continue;
-    const auto recorded =
-        std::ranges::find(recorded_operators, operators_[i].uid, &OperatorIdentity::uid);
+    const auto as_it_was = std::ranges::find(former, uid, &OperatorIdentity::uid);
     engine_->states().restore(stateful_[i]->state(), recovery.committed, lineage.partitions,
                               lineage.steps,
-                              recorded == recorded_operators.end() ? 0 : recorded->expires_after);
+                              as_it_was == former.end() ? 0 : as_it_was->expires_after);
   }
   delete_other_than(used);
 
@@ -258,9 +116,10 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
     for (const RecordedBatch& each : recovery.recorded) batches_[each.batch.sequence] = each;
     if (recovery.committed != 0) {
       const auto found = batches_.find(recovery.committed);
-      committed_ = found != batches_.end() ? found->second.batch : recovery.last;
+      committed_ = found != batches_.end() ? found->second.batch : recovery.checkpointed;
     }
     checkpointed_ = checkpointed;
+    zero_time_ = recovery.zero_time.value_or(Time());
     ending_ = false;
   }
   checkpoint_thread_ = std::jthread([this] { write_sets(); });
@@ -278,20 +137,14 @@ void BatchJournal::delete_other_than(const std::set<std::string>& used) {
 
 std::uint64_t BatchJournal::intent(const Batch& batch, Time zero_time,
                                    const std::vector<BatchInput>& inputs) {
-  LogRecord record{LogRecord::Kind::kIntent, batch.sequence, batch.time, {}};
-  for (const BatchInput& input : inputs) {
-    record.sections.push_back(
-        section(kInputPrefix + input.name, InputSection{input.from, input.end}));
-  }
-  record.sections.push_back(section(kJob, JobSection{binary_, zero_time}));
   const std::uint64_t hash = hash_of(batch, inputs);
+  const OperatorIdentities operators = operators_as_of(batch.sequence);
   const std::scoped_lock lock(mutex_);
-  if (!std::exchange(operators_recorded_, true)) {
-    record.sections.push_back(section(kOperators, operators_as_of(batch.sequence)));
-  }
+  const bool first = !std::exchange(operators_recorded_, true);
   zero_time_ = zero_time;
-  batches_[batch.sequence] = {batch, inputs, hash};
-  positions_[batch.sequence] = log_->append(std::move(record));
+  batches_[batch.sequence] = {batch, inputs, hash, binary_};
+  positions_[batch.sequence] = log_->append(
+      intent_record(batch, inputs, {binary_, zero_time}, first ? &operators : nullptr));
   return hash;
 }
 
@@ -313,14 +166,11 @@ std::uint64_t BatchJournal::intent_hash(std::uint64_t sequence) const {
 }
 
 void BatchJournal::commit(const Batch& batch) {
-  LogRecord record{LogRecord::Kind::kCommit, batch.sequence, batch.time, {}};
+  std::map<std::string, std::vector<StatePiece>> changed;
   for (std::size_t i = 0; i < stateful_.size(); ++i) {
-    auto pieces = engine_->states().deltas(stateful_[i]->state(), batch.sequence);
-    record.sections.push_back(
-        section(kStatePrefix + operators_[i].uid, StateDeltas{std::move(pieces)}));
+    changed[operators_[i].uid] = engine_->states().deltas(stateful_[i]->state(), batch.sequence);
   }
-  record.sections.push_back(sinks_section());
-  log_->append(std::move(record));
+  log_->append(commit_record(batch, changed, held_by_sinks()));
   const std::scoped_lock lock(mutex_);
   positions_.erase(batch.sequence);
   committed_ = batch;
@@ -334,16 +184,16 @@ bool BatchJournal::can_checkpoint() const {
   });
 }
 
-LogSection BatchJournal::sinks_section() const {
-  std::map<std::string, std::uint64_t> held;
+HeldBySinks BatchJournal::held_by_sinks() const {
+  HeldBySinks held;
   for (const auto& sink : sinks_) {
     const auto last = sink->last_committed();
     held[sink->uid()] = last ? last->sequence : 0;
   }
-  return section(kSinks, std::move(held));
+  return held;
 }
 
-std::vector<OperatorIdentity> BatchJournal::operators_as_of(std::uint64_t sequence) const {
+OperatorIdentities BatchJournal::operators_as_of(std::uint64_t sequence) const {
   std::vector<OperatorIdentity> operators = operators_;
   for (std::size_t i = 0; i < operators.size(); ++i) {
     operators[i].expires_after = engine_->states().expires_after(stateful_[i]->state(), sequence);
@@ -355,16 +205,7 @@ BatchJournal::Set BatchJournal::make_set() const {
   Set set;
   set.asked = std::chrono::steady_clock::now();
   const Batch& batch = *committed_;
-  set.record = {LogRecord::Kind::kCheckpoint, batch.sequence, batch.time, {}};
-  auto& sections = set.record.sections;
-  if (const auto found = batches_.find(batch.sequence); found != batches_.end()) {
-    for (const BatchInput& input : found->second.inputs) {
-      sections.push_back(section(kInputPrefix + input.name, input.end));
-    }
-  }
-  sections.push_back(section(kJob, JobSection{binary_, zero_time_}));
-  sections.push_back(section(kOperators, operators_as_of(batch.sequence)));
-  sections.push_back(sinks_section());
+  std::map<std::string, StateLineage> states;
   for (std::size_t i = 0; i < stateful_.size(); ++i) {
     StateLineage lineage;
     lineage.steps = engine_->states().steps(stateful_[i]->state(), batch.sequence);
@@ -372,9 +213,13 @@ BatchJournal::Set BatchJournal::make_set() const {
     for (const auto& steps : lineage.steps) {
       for (const StateStep& step : steps) set.files.insert(step.piece.file);
     }
-    sections.push_back(section(kStatePrefix + operators_[i].uid, lineage));
-    set.steps.push_back(std::move(lineage.steps));
+    set.steps.push_back(lineage.steps);
+    states[operators_[i].uid] = std::move(lineage);
   }
+  const auto known = batches_.find(batch.sequence);
+  set.record = checkpoint_record(
+      batch, known != batches_.end() ? known->second.inputs : std::vector<BatchInput>{},
+      {binary_, zero_time_}, operators_as_of(batch.sequence), held_by_sinks(), states);
   // Raw windows reach back to the input of earlier batches: it must stay known.
   set.release_to = batch.sequence;
   for (const auto& [sequence, recorded] : batches_) {

@@ -17,6 +17,7 @@
 
 #include "weir/core/engine.h"
 #include "weir/dstream/batch.h"
+#include "weir/dstream/batch_records.h"
 #include "weir/dstream/log/batch_log.h"
 #include "weir/dstream/stateful.h"
 #include "weir/dstream/streaming_listener.h"
@@ -28,32 +29,6 @@ class StreamSink;
 
 /// Of an application that was never there before.
 LogIdentity fresh_identity();
-
-/// A batch as its INTENT describes it.
-struct RecordedBatch {
-  Batch batch;
-  std::vector<BatchInput> inputs;
-  std::uint64_t intent = 0;  ///< hash of what it owns; see CommitId
-  bool by_other_program = false;  ///< begun by another program than this one
-};
-
-/// Where a restarted stream goes on.
-struct Recovery {
-  /// The newest INTENT; sequence 0 when nothing was recorded.
-  Batch last;
-  /// The newest batch whose outputs are all done; sequence 0: none.
-  std::uint64_t committed = 0;
-  std::uint64_t checkpointed = 0;  ///< the batch of the newest CHECKPOINT
-  std::optional<Time> checkpoint_time;
-  std::optional<Time> zero_time;
-  /// What each sink, by uid, held when the committed batch was done: a batch's sequence number.
-  std::map<std::string, std::uint64_t> sinks;
-  /// Inputs' positions where no recorded batch says them: by input name, after the CHECKPOINT.
-  std::map<std::string, std::string> positions;
-  /// What is kept, ascending: those up to `committed` to be replayed should state be lost, the
-  /// others to be run again with their outputs.
-  std::vector<RecordedBatch> recorded;
-};
 
 /// Writes down what batches own and that they are done, and the sets of state they leave; and says
 /// after a restart where to go on. Between the batch log, which knows records, the state tracker,
@@ -108,6 +83,8 @@ class BatchJournal {
   /// No callback is running any more and none follows, until `recover` is called again.
   void close();
   bool replays_with_new_code() const { return options_.replay_with_new_code; }
+  /// See RecordedJob.
+  std::uint64_t binary() const { return binary_; }
 
   LogInfo log_info() const;
 
@@ -117,13 +94,13 @@ class BatchJournal {
     std::vector<StateTracker::Steps> steps;  // of each stateful operator
     std::set<std::string> files;             // that they are in
     std::chrono::steady_clock::time_point asked;
-    std::uint64_t release_to = 0;  // INTENTs up to this one are not needed behind it
+    std::uint64_t release_to = 0;            // INTENTs up to this one are not needed behind it
   };
 
   Set make_set() const;
   bool can_checkpoint() const;
-  LogSection sinks_section() const;
-  std::vector<OperatorIdentity> operators_as_of(std::uint64_t sequence) const;
+  HeldBySinks held_by_sinks() const;
+  OperatorIdentities operators_as_of(std::uint64_t sequence) const;
   void write_sets();
   void write(const Set& set);
   void delete_other_than(const std::set<std::string>& used);
@@ -138,7 +115,7 @@ class BatchJournal {
   Callbacks callbacks_;
   std::vector<std::shared_ptr<StreamSink>> sinks_;
   const StreamGraph* graph_ = nullptr;
-  std::vector<OperatorIdentity> operators_;
+  OperatorIdentities operators_;
   std::vector<std::shared_ptr<StatefulOperator>> stateful_;  // in the order of operators_
 
   mutable std::mutex mutex_;

@@ -100,7 +100,7 @@ void BatchLoop::start() {
   perform(generator_.on(BatchGenerator::Start{recovery.last, recovery.zero_time}, started));
   options_.graph->start(generator_.zero_time());
   checkpoint_due_ = started + options_.checkpoint_interval;
-  checkpoint_time_ = recovery.checkpoint_time;
+  if (recovery.checkpointed.sequence != 0) checkpoint_time_ = recovery.checkpointed.time;
   options_.clock.on_move(this, [this] {
     const std::scoped_lock lock(mutex_);
     changed_.notify_all();
@@ -118,7 +118,7 @@ void BatchLoop::start() {
   if (options_.journal && recovery.last.sequence != 0) {
     options_.events.post(&StreamingListener::on_recovered,
                          RecoveryInfo{.epoch = options_.journal->epoch(),
-                                      .checkpointed = recovery.checkpointed,
+                                      .checkpointed = recovery.checkpointed.sequence,
                                       .committed = recovery.committed,
                                       .last = recovery.last.sequence,
                                       .duration = now() - began});
@@ -239,7 +239,7 @@ std::uint64_t BatchLoop::open_sinks(const Recovery& recovery) {
                       "sink do not belong together, or one was set back; bring both to the same "
                       "point");
     }
-    if (last && recorded != recovery.recorded.end() && recorded->by_other_program &&
+    if (last && recorded != recovery.recorded.end() && recorded->binary != options_.journal->binary() &&
         sequence > recovery.committed && !options_.journal->replays_with_new_code()) {
       throw Error(ErrorCode::kDataLoss,
                   "the program was changed since it wrote " + to_text(recorded->batch) +
