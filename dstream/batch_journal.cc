@@ -171,9 +171,27 @@ void BatchJournal::commit(const Batch& batch) {
     changed[operators_[i].uid] = engine_->states().deltas(stateful_[i]->state(), batch.sequence);
   }
   log_->append(commit_record(batch, changed, held_by_sinks()));
-  const std::scoped_lock lock(mutex_);
-  positions_.erase(batch.sequence);
-  committed_ = batch;
+  {
+    const std::scoped_lock lock(mutex_);
+    positions_.erase(batch.sequence);
+    committed_ = batch;
+  }
+  remove_unused();
+}
+
+/// While no task updates state: one that has appended to a file that nothing names yet would be
+/// accepted with a piece of a file that is gone. (A worker that finds its file gone begins
+/// another.)
+void BatchJournal::remove_unused() {
+  {
+    const std::scoped_lock lock(mutex_);
+    // A set that is being written names files that the tracker may know no more.
+    if (!may_remove_ || writing_ || !sets_.empty()) return;
+    may_remove_ = false;
+  }
+  for (const std::string& file : engine_->states().take_unused_files()) {
+    store_->remove(std::string(kStateFolder) + "/" + file);
+  }
 }
 
 /// Not while a version is lost: the set would be that of an earlier batch.
@@ -249,6 +267,7 @@ void BatchJournal::last_checkpoint() {
   }
   if (failure_) std::rethrow_exception(failure_);
   lock.unlock();
+  remove_unused();
   log_->flush();
 }
 
@@ -279,7 +298,7 @@ void BatchJournal::write_sets() {
   }
 }
 
-/// The set's pieces first, then the record that names them; only then what they replace may go.
+/// The set's pieces first, then the record that names them; only then may go what they replace.
 void BatchJournal::write(const Set& set) {
   for (const std::string& file : set.files) {
     store_->sync_file(std::string(kStateFolder) + "/" + file);
@@ -297,9 +316,9 @@ void BatchJournal::write(const Set& set) {
   for (std::size_t i = 0; i < stateful_.size(); ++i) {
     states.checkpointed(stateful_[i]->state(), set.record.sequence, set.steps[i]);
   }
-  // A worker that finds the file it appends to gone begins another.
-  for (const std::string& file : states.take_unused_files()) {
-    store_->remove(std::string(kStateFolder) + "/" + file);
+  {
+    const std::scoped_lock lock(mutex_);
+    may_remove_ = true;
   }
   callbacks_.on_checkpoint({.sequence = set.record.sequence,
                             .batch_time = set.record.time,

@@ -104,6 +104,7 @@ class BatchJournal {
   void write_sets();
   void write(const Set& set);
   void delete_other_than(const std::set<std::string>& used);
+  void remove_unused();
 
   const std::shared_ptr<Engine> engine_;
   const Options options_;
@@ -126,6 +127,7 @@ class BatchJournal {
   std::optional<Batch> committed_;                    // guarded by mutex_
   std::uint64_t checkpointed_ = 0;                    // guarded by mutex_
   Time zero_time_{};                                  // guarded by mutex_
+  bool may_remove_ = false;                           // guarded by mutex_; since a CHECKPOINT
   std::deque<Set> sets_;                              // guarded by mutex_; at most one
   bool writing_ = false;                              // guarded by mutex_
   bool ending_ = false;                               // guarded by mutex_
