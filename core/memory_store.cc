@@ -343,6 +343,15 @@ void MemoryDisk::crash(std::mt19937_64& random) {
   for (const auto& [path, content] : state_->names) content->crash(random);
 }
 
+std::unique_ptr<MemoryDisk> MemoryDisk::without_unsynced() const {
+  auto disk = std::make_unique<MemoryDisk>();
+  const std::lock_guard lock(state_->mutex);
+  for (const auto& [path, content] : state_->durable_names) {
+    disk->put(path, content->synced);
+  }
+  return disk;
+}
+
 void MemoryDisk::stop_after(std::uint64_t operations) {
   const std::lock_guard lock(state_->mutex);
   state_->stop_in = operations;

@@ -30,6 +30,9 @@ class MemoryDisk {
   /// survives whole, in part, as zeros, as garbage of its length, or not at all; every name made,
   /// renamed or removed since its directory's last sync is as it was before or after.
   void crash(std::mt19937_64& random);
+  /// The disk that there would be if the machine died now and nothing survived that was not synced;
+  /// nothing happens to this one.
+  std::unique_ptr<MemoryDisk> without_unsynced() const;
   /// Processes die in the `operations`-th changing call from now (from 1): a sync does nothing any
   /// more, everything else was done just before. Follow it with `crash` to let the machine die.
   void stop_after(std::uint64_t operations);

@@ -1,0 +1,501 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/memory_store.h"
+#include "weir/dstream/log/log_reader_internal.h"
+
+#include "protocol_driver.h"
+
+namespace weir::protocol {
+
+/// How bad the world is: chances of each step, in a thousand.
+struct Weather {
+  unsigned worker_dies = 0;
+  unsigned worker_freezes = 0;
+  unsigned task_breaks = 0;
+  unsigned driver_dies = 0;
+  unsigned second_driver = 0;
+  unsigned machine_dies = 0;  ///< or all processes of it, at the next step or in the middle of one
+  unsigned disk_full = 0;
+  unsigned sync_fails = 0;
+};
+
+/// Drivers, workers, a source, sinks and a disk in one thread, in an order that one seed decides:
+/// what the exactly-once protocol has to bear. The log, the records, the state tracker, the sinks
+/// and the disk are the product's own; drivers and workers are models that keep its order.
+///
+/// After each event that can break it is checked that every effect is covered by a durable INTENT,
+/// that nothing is in a sink twice or missing or from a wrong state, that no replaced driver has
+/// effects, and that the machine could die now, losing all that is not synced, and a new driver
+/// would find whatever it needs. In the end, after one more start, everything that the source ever
+/// had is in the sinks and in the state. A breach throws std::logic_error.
+class Simulation {
+ public:
+  explicit Simulation(std::uint64_t seed, Mutant mutant = Mutant::kNone)
+      : random_(seed), world_(mutant), disk_(std::make_unique<MemoryDisk>()) {
+    log_options_.on_callers_thread = true;
+    log_options_.segment_bytes = one_in(2) ? 64u << 20 : 200 + below(1500);
+    if (one_in(8)) log_options_.durability = Durability::kNone;
+    weather_ = forecast();
+    if (!syncs()) weather_.sync_fails = 0;  // what was written is all there is
+    disk_->ignore_locks();
+  }
+
+  /// Prints every event to standard error.
+  bool verbose = false;
+  /// Otherwise a breach is only found by what it leads to.
+  bool looks_inside = true;
+
+  void run() {
+    const std::uint64_t events = 20 + below(100);
+    for (std::uint64_t left = events; left > 0; --left) step();
+    end();
+  }
+
+  std::uint64_t trace_hash() const { return trace_; }
+
+  // What happened, to see that seeds are worth something.
+  int starts = 0;
+  int crashes = 0;
+  int fenced = 0;
+  int losses = 0;
+  int late = 0;
+  int raced = 0;
+  int commits = 0;
+  int checkpoints = 0;
+
+ private:
+  struct Running {
+    std::unique_ptr<Driver> driver;
+    std::vector<std::shared_ptr<Worker>> slots;
+    bool busy = false;  ///< is in the middle of a step
+  };
+  struct Sent {
+    Task task;
+    std::shared_ptr<Worker> worker;
+    bool frozen = false;
+  };
+
+  bool syncs() const { return log_options_.durability == Durability::kBatch; }
+
+  // --- chance ---
+
+  std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
+  bool one_in(std::uint64_t n) { return below(n) == 0; }
+  bool happens(unsigned in_a_thousand) { return below(1000) < in_a_thousand; }
+
+  Weather forecast() {
+    const auto sometimes = [&](unsigned most) {
+      return one_in(2) ? 0U : static_cast<unsigned>(1 + below(most));
+    };
+    Weather weather;
+    weather.worker_dies = sometimes(40);
+    weather.worker_freezes = sometimes(40);
+    weather.task_breaks = sometimes(200);
+    weather.driver_dies = sometimes(30);
+    weather.second_driver = sometimes(20);
+    weather.machine_dies = sometimes(30);
+    weather.disk_full = sometimes(10);
+    weather.sync_fails = sometimes(10);
+    return weather;
+  }
+
+  template <class... Args>
+  void happened(fmt::format_string<Args...> format, Args&&... args) {
+    const std::string text = fmt::format(format, std::forward<Args>(args)...);
+    trace_ = hash_bytes(fmt::format("{:x} {}", trace_, text));
+    if (verbose) fmt::print(stderr, "{}\n", text);
+  }
+
+  // --- what happens ---
+
+  void step() {
+    if (happens(300)) {
+      world_.latest += 1 + below(5);
+      return;
+    }
+    if (happens(weather_.disk_full)) {
+      disk_->fill_after(below(300));
+      happened("the disk fills up");
+    }
+    if (happens(100)) disk_->make_room();
+    if (happens(weather_.sync_fails)) {
+      disk_->fail_sync(1 + below(4));
+      happened("a sync is going to fail");
+    }
+    if (happens(weather_.machine_dies)) {
+      disk_->stop_after(1 + below(12));
+      happened("the machine is going to die");
+    } else if (happens(weather_.machine_dies / 2)) {
+      machine_dies();
+    }
+    if (!drivers_.empty() && happens(weather_.driver_dies)) {
+      end_driver(below(drivers_.size()), "is killed", false);
+    }
+    if (drivers_.empty() || (drivers_.size() < 3 && happens(weather_.second_driver)))
+      start_driver();
+    if (!drivers_.empty() && happens(weather_.worker_dies)) lose_worker(false);
+    if (!drivers_.empty() && happens(weather_.worker_freezes)) lose_worker(true);
+    for (std::uint64_t left = 1 + below(12); left > 0; --left) something_goes_on(nullptr);
+    notice_death();
+  }
+
+  /// One step of a driver, but not of `other_than`'s, a task or an outcome.
+  void something_goes_on(const Running* other_than) {
+    switch (below(4)) {
+      case 0: run_task(); return;
+      case 1: deliver_outcome(other_than); return;
+      default: break;
+    }
+    if (drivers_.empty()) return;
+    const std::shared_ptr<Running> running = drivers_[below(drivers_.size())];
+    if (running->busy || running.get() == other_than) return;
+    drive(running);
+  }
+
+  void drive(const std::shared_ptr<Running>& running) {
+    guarded(running, [&](Driver& driver) {
+      switch (below(7)) {
+        case 0:
+          if (driver.can_cut()) {
+            driver.cut();
+            happened("driver {} cuts", driver.id());
+          }
+          break;
+        case 1: driver.write_log(); break;
+        case 2:
+        case 3:
+          if (driver.checkpoint()) {
+            ++checkpoints;
+            happened("driver {} goes on with a checkpoint", driver.id());
+            expect_recoverable();
+          }
+          break;
+        default: {
+          const std::uint64_t before = driver.committed();
+          if (driver.run()) {
+            happened("driver {} goes on with batch {}", driver.id(), before + 1);
+            commits += driver.committed() != before ? 1 : 0;
+            expect_recoverable();
+          }
+        }
+      }
+    });
+  }
+
+  void start_driver() {
+    const auto running = std::make_shared<Running>();
+    const std::uint64_t id = ++starts;
+    happened("driver {} starts", id);
+    const auto before_call = [this, held = std::weak_ptr(running)] {
+      if (const auto it = held.lock()) race(*it);
+    };
+    const auto store = std::make_shared<WatchedStore>(disk_->start(), world_.mutant(), [] {});
+    running->driver = std::make_unique<Driver>(Driver::Options{
+        .world = world_,
+        .store = store,
+        .id = id,
+        .partitions = static_cast<std::uint32_t>(1 + below(3)),
+        .log = log_options_,
+        .chance = [this](unsigned percent) { return below(100) < percent; },
+        .send = [this, held = std::weak_ptr(running)](Task& task) { send(*held.lock(), task); },
+        .before_effect = before_call});
+    const std::uint64_t slots = 1 + below(3);
+    for (std::uint64_t slot = 0; slot < slots; ++slot) running->slots.push_back(new_worker());
+    drivers_.push_back(running);
+    guarded(running, [&](Driver& driver) {
+      driver.open();
+      happened("driver {} has epoch {}", id, driver.epoch());
+      newest_epoch_ = std::max(newest_epoch_, driver.epoch());
+      expect_recoverable();
+    });
+  }
+
+  std::shared_ptr<Worker> new_worker() {
+    return std::make_shared<Worker>(disk_->start(), world_, ++workers_);
+  }
+
+  /// Does something with a driver and ends it if that throws. Only drivers that were replaced may
+  /// find things missing.
+  template <class F>
+  void guarded(const std::shared_ptr<Running>& running, F&& act) {
+    running->busy = true;
+    std::optional<Error> failure;
+    try {
+      act(*running->driver);
+    } catch (const Error& error) {
+      failure = error;
+    }
+    running->busy = false;
+    if (!failure) return;
+    last_failure_ = failure->what();
+    // A later driver that did not come up may have begun an epoch.
+    const bool is_fenced = failure->code() == ErrorCode::kNotAllowed &&
+                           running->driver->id() < static_cast<std::uint64_t>(starts);
+    const bool replaced = is_fenced || running->driver->epoch() < newest_epoch_seen();
+    fenced += is_fenced ? 1 : 0;
+    if (failure->code() != ErrorCode::kUnreachable && !replaced) {
+      throw Breach(
+          fmt::format("driver {} has to stop: {}", running->driver->id(), failure->what()));
+    }
+    for (std::size_t i = 0; i < drivers_.size(); ++i) {
+      if (drivers_[i] == running) end_driver(i, failure->what(), one_in(2));
+    }
+  }
+
+  /// Of drivers that are being started too.
+  std::uint64_t newest_epoch_seen() {
+    std::uint64_t newest = newest_epoch_;
+    for (const auto& each : drivers_) newest = std::max(newest, each->driver->epoch());
+    return newest;
+  }
+
+  /// What others do in the middle of a driver's step.
+  void race(const Running& by) {
+    if (racing_ || weather_.second_driver == 0 || ending_ || !one_in(40)) return;
+    racing_ = true;
+    ++raced;
+    happened("while driver {} is at it:", by.driver->id());
+    if (drivers_.size() < 3 && one_in(2)) start_driver();
+    for (std::uint64_t left = below(12); left > 0; --left) something_goes_on(&by);
+    happened("driver {} goes on", by.driver->id());
+    racing_ = false;
+  }
+
+  // --- tasks ---
+
+  void send(Running& running, Task& task) {
+    task.attempt = ++attempts_;
+    task.slot = below(running.slots.size());
+    task.worker = running.slots[task.slot]->incarnation();
+    sent_.push_back({task, running.slots[task.slot], false});
+    happened("attempt {} on worker {}: partition {} of batch {}, {}", task.attempt, task.worker,
+             task.input.partition, task.sequence, task.writes_state ? "state" : "output");
+  }
+
+  template <class T>
+  T take_any(std::vector<T>& from) {
+    std::swap(from[below(from.size())], from.back());
+    T taken = std::move(from.back());
+    from.pop_back();
+    return taken;
+  }
+
+  void run_task() {
+    if (sent_.empty()) return;
+    const Sent sent = take_any(sent_);
+    constexpr std::uint64_t kThaw = 30;
+    if (sent.frozen && !one_in(kThaw)) {
+      sent_.push_back(sent);
+      return;
+    }
+    outcomes_.push_back(sent.worker->run(sent.task, happens(weather_.task_breaks)));
+    happened("attempt {} ends as {}", sent.task.attempt, outcomes_.back().result.index());
+  }
+
+  void deliver_outcome(const Running* other_than) {
+    if (outcomes_.empty()) return;
+    const Outcome outcome = take_any(outcomes_);
+    for (const auto& running : drivers_) {
+      if (running->driver->id() != outcome.task.driver) continue;
+      if (running->busy || running.get() == other_than) {
+        outcomes_.push_back(outcome);
+        return;
+      }
+      const bool stale = running->slots[outcome.task.slot]->incarnation() != outcome.task.worker;
+      late += stale ? 1 : 0;
+      if (stale && !world_.is(Mutant::kStaleOutcomeAccepted)) return;
+      losses += std::holds_alternative<StateLost>(outcome.result) ? 1 : 0;
+      happened("attempt {} is heard of", outcome.task.attempt);
+      const auto held = running;
+      guarded(held, [&](Driver& driver) { driver.on_outcome(outcome); });
+      return;
+    }
+  }
+
+  /// A frozen one is given up by its driver and does its tasks late.
+  void lose_worker(bool frozen) {
+    const auto running = drivers_[below(drivers_.size())];
+    if (running->busy) return;
+    auto& slot = running->slots[below(running->slots.size())];
+    happened("worker {} {}", slot->incarnation(), frozen ? "freezes" : "dies");
+    for (Sent& sent : sent_) sent.frozen |= sent.worker == slot;
+    if (!frozen) {
+      std::erase_if(sent_, [&](const Sent& sent) { return sent.worker == slot; });
+    }
+    running->driver->on_worker_lost(slot->incarnation());
+    slot = new_worker();
+  }
+
+  // --- death ---
+
+  void end_driver(std::size_t index, const std::string& why, bool writes) {
+    const auto running = drivers_[index];
+    if (running->busy) return;
+    happened("driver {} ends: {}", running->driver->id(), why);
+    drivers_.erase(drivers_.begin() + static_cast<std::ptrdiff_t>(index));
+    if (writes) running->driver->leave();
+  }
+
+  void machine_dies() {
+    const bool all_of_it = syncs() && one_in(2);
+    happened("{}", all_of_it ? "the machine dies" : "all processes die");
+    ++crashes;
+    drivers_.clear();
+    sent_.clear();
+    outcomes_.clear();
+    if (all_of_it) {
+      disk_->crash(random_);
+    } else {
+      disk_->kill();
+    }
+    probe_ = disk_->start();
+    expect_recoverable();
+  }
+
+  /// Whether a call was the last one of all processes.
+  void notice_death() {
+    try {
+      if (probe_ == nullptr) probe_ = disk_->start();
+      (void)probe_->list("");
+    } catch (const Error&) {
+      machine_dies();
+    }
+  }
+
+  // --- what must hold ---
+
+  /// If the machine died now and lost what is not synced (or, without syncs, all processes).
+  void expect_recoverable() {
+    constexpr std::uint64_t kLooks = 8;  // it is the most expensive thing here
+    if (!looks_inside || !(ending_ || one_in(kLooks))) return;
+    const auto survivor = syncs() ? disk_->without_unsynced() : nullptr;
+    const auto store = (survivor != nullptr ? *survivor : *disk_).start();
+    internal::RecoveredLog log;
+    try {
+      log = internal::read_log(*store);
+    } catch (const Error& error) {
+      throw Breach(fmt::format("the log cannot be read: {}", error.what()));
+    }
+    const internal::RecordedStream recorded(log.history);
+    const internal::Recovery& recovery = recorded.recovery();
+    std::uint64_t at = 0;  // all before is part of the CHECKPOINT
+    if (const auto found = recovery.positions.find(kInput); found != recovery.positions.end()) {
+      at = position(found->second);
+    }
+    expect_state(*store, recorded.checkpointed_state(kOperator), sums_after(at));
+    std::uint64_t sequence = recorded.checkpointed();
+    std::map<std::uint64_t, std::uint64_t> intents;
+    for (const internal::RecordedBatch& each : recovery.recorded) {
+      intents[each.batch.sequence] = each.intent;
+      if (each.batch.sequence <= recorded.checkpointed()) continue;
+      const std::uint64_t from = position(each.inputs.at(0).from);
+      const std::uint64_t end = position(each.inputs.at(0).end);
+      if (each.batch.sequence != ++sequence || from != at) {
+        throw Breach(fmt::format("batch {} of [{}, {}) is recorded behind {}, which ends at {}",
+                                 each.batch.sequence, from, end, sequence - 1, at));
+      }
+      at = end;
+      if (!world_.can_read(from, end)) {
+        throw Breach(fmt::format("the input of batch {} is gone", each.batch.sequence));
+      }
+    }
+    if (world_.released > at) {
+      throw Breach(fmt::format("the input from {} on is gone and in no record", at));
+    }
+    for (std::size_t sink = 0; sink < kSinks; ++sink) {
+      const auto last = world_.last_committed(sink);
+      const std::uint64_t held = last ? last->sequence : 0;
+      if (held > sequence) throw Breach(fmt::format("batch {} has no INTENT", held));
+      if (held < recovery.committed) {
+        throw Breach(fmt::format("batch {} is committed and not in sink {}", held + 1, sink));
+      }
+      if (const auto intent = intents.find(held);
+          last && intent != intents.end() && intent->second != last->intent) {
+        throw Breach(fmt::format("batch {} has other input than in sink {}", held, sink));
+      }
+    }
+  }
+
+  static void expect_state(DurableStore& store, const internal::StateLineage& lineage,
+                           const Sums& expected) {
+    Sums sums;
+    for (std::uint32_t p = 0; p < lineage.partitions; ++p) {
+      auto part =
+          put_together(store, internal::KeyGroups::of_partition(p, lineage.partitions, kKeyGroups),
+                       lineage.steps[p]);
+      if (const auto* lost = std::get_if<StateLost>(&part)) {
+        throw Breach("a CHECKPOINT's state is lost: " + lost->message);
+      }
+      sums.merge(std::get<Sums>(part));
+    }
+    if (sums != expected) throw Breach("a CHECKPOINT's state is not what its input says");
+  }
+
+  /// The weather clears up; one more start; then everything must be done.
+  void end() {
+    ending_ = true;
+    weather_ = {};
+    machine_dies();
+    // What was armed may still go off.
+    disk_->make_room();
+    disk_->fail_sync(1u << 30);
+    start_driver();
+    if (drivers_.empty()) throw Breach("the last driver does not start: " + last_failure_);
+    const auto running = drivers_.front();
+    constexpr int kTooMany = 20'000;
+    const auto go_on_until = [&](const std::function<bool(Driver&)>& done) {
+      for (int left = kTooMany; !done(*running->driver); --left) {
+        if (left == 0) throw Breach("the last driver does not come to an end");
+        something_goes_on(nullptr);
+        if (drivers_.empty()) throw Breach("the last driver failed: " + last_failure_);
+      }
+    };
+    go_on_until([](Driver& driver) { return !driver.can_cut() && driver.is_idle(); });
+    guarded(running, [](Driver& driver) { driver.make_set(); });
+    go_on_until([](Driver& driver) {
+      driver.make_set();
+      return !driver.wants_checkpoint() && !driver.checkpoint();
+    });
+    running->driver->log().flush();
+    expect_recoverable();
+    if (world_.released != world_.latest) throw Breach("input that is done was not released");
+    for (std::size_t sink = 0; sink < kSinks; ++sink) {
+      if (world_.expect_exactly_once(sink) != world_.latest) {
+        throw Breach(fmt::format("sink {} has not everything", sink));
+      }
+    }
+    internal::StateLineage state;
+    state.partitions = running->driver->partitions();
+    state.steps = running->driver->states().steps(kState, running->driver->committed());
+    expect_state(*disk_->start(), state, sums_after(world_.latest));
+  }
+
+  std::mt19937_64 random_;
+  World world_;
+  const std::unique_ptr<MemoryDisk> disk_;
+  BatchLog::Options log_options_;
+  Weather weather_;
+  std::shared_ptr<DurableStore> probe_;
+  std::vector<std::shared_ptr<Running>> drivers_;
+  std::vector<Sent> sent_;
+  std::vector<Outcome> outcomes_;
+  std::uint64_t workers_ = 0;
+  AttemptId attempts_ = 0;
+  std::uint64_t newest_epoch_ = 0;
+  std::string last_failure_;
+  bool racing_ = false;
+  bool ending_ = false;
+  std::uint64_t trace_ = 0;
+};
+
+}  // namespace weir::protocol
