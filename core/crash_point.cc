@@ -1,7 +1,9 @@
 #include "weir/core/crash_point.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
@@ -16,6 +18,7 @@ namespace weir {
 namespace {
 
 constexpr const char* kVariable = "WEIR_CRASH_AT";
+constexpr const char* kOnceVariable = "WEIR_CRASH_ONCE";
 
 struct Table {
   std::mutex mutex;
@@ -97,6 +100,18 @@ CrashPoint::CrashPoint(const char* name) : name_(name) {
   table().points.push_back(this);
   const std::optional<Wish> wish = parse(of_environment());
   if (wish && wish->name == name) arm(wish->passings);
+}
+
+/// Leaves the mark that keeps all others alive, if one is asked for and not there yet.
+bool CrashPoint::may_die() {
+  const char* const once = std::getenv(kOnceVariable);
+  if (once == nullptr) return true;
+  const int file = open(once, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (file < 0) return errno != EEXIST;  // a path that cannot be made is no reason to live on
+  const std::string id = std::to_string(getpid());
+  (void)!write(file, id.data(), id.size());
+  close(file);
+  return true;
 }
 
 void die_at_once() {

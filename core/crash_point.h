@@ -9,8 +9,10 @@
 
 /// Places where a test lets a process die. The environment variable `WEIR_CRASH_AT=name[:n]` kills
 /// the process (SIGKILL) when it passes the point of that name for the n-th time, by default the
-/// first. Any process that has the variable and the point obeys. Not armed, a point costs one
-/// relaxed load.
+/// first. Any process that has the variable and the point obeys: the next one too that is started
+/// in the place of a dead one, unless `WEIR_CRASH_ONCE=file` is set as well. Then only the process
+/// dies that makes the file, which holds its id; while it is there nobody else does. Not armed, a
+/// point costs one relaxed load.
 namespace weir {
 
 /// The names of all points in this program, sorted.
@@ -37,7 +39,8 @@ class CrashPoint {
   bool reached() { return left_.load(std::memory_order_relaxed) != 0 && counts_down(); }
 
  private:
-  bool counts_down() { return left_.fetch_sub(1) == 1; }
+  bool counts_down() { return left_.fetch_sub(1) == 1 && may_die(); }
+  static bool may_die();
 
   const char* const name_;
   std::atomic<std::uint64_t> left_{0};  ///< passings until death; 0: not armed

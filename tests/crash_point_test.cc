@@ -64,6 +64,20 @@ TEST(CrashPointDeathTest, ATornAppendLeavesHalf) {
   EXPECT_EQ(test::read_file(folder.file("store/x")), "01234");
 }
 
+TEST(CrashPointDeathTest, OfThoseThatShareAMarkOneDies) {
+  const test::TempFolder folder;
+  const std::string mark = folder.file("mark");
+  const auto pass_with_mark = [&] {
+    setenv("WEIR_CRASH_ONCE", mark.c_str(), 1);
+    arm_crash_point("test.passed");
+    pass(1);
+    _exit(7);
+  };
+  EXPECT_EXIT(pass_with_mark(), ::testing::KilledBySignal(SIGKILL), "");
+  EXPECT_GT(std::stoi(test::read_file(mark)), 0);
+  EXPECT_EXIT(pass_with_mark(), ::testing::ExitedWithCode(7), "");
+}
+
 TEST(CrashPoint, AMisspeltNameIsRefused) {
   EXPECT_EQ(code_of(&arm_crash_point, "test.pased"), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of(&arm_crash_point, "test.passed:0"), ErrorCode::kInvalidArgument);
