@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/hash.h"
 #include "weir/core/loader.h"
@@ -49,6 +50,7 @@ BatchJournal::BatchJournal(std::shared_ptr<Engine> engine, Options options)
   for (const std::string& note : log_->history().notes) log_warning(note);
   // Made here, so that its name is durable before a CHECKPOINT names what is in it.
   store_->replace(std::string(kStateFolder) + "/made", "");
+  WEIR_CRASH_POINT("recovery.log-opened");
 }
 
 BatchJournal::~BatchJournal() { close(); }
@@ -109,6 +111,7 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
                               lineage.steps,
                               as_it_was == former.end() ? 0 : as_it_was->expires_after);
   }
+  WEIR_CRASH_POINT("recovery.states-known");
   delete_other_than(used);
 
   {
@@ -129,7 +132,9 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
 /// What earlier drivers' workers left and no record names.
 void BatchJournal::delete_other_than(const std::set<std::string>& used) {
   for (const std::string& file : store_->list(kStateFolder)) {
-    if (!used.contains(file)) store_->remove(std::string(kStateFolder) + "/" + file);
+    if (used.contains(file)) continue;
+    store_->remove(std::string(kStateFolder) + "/" + file);
+    WEIR_CRASH_POINT("recovery.file-removed");
   }
 }
 
@@ -191,6 +196,7 @@ void BatchJournal::remove_unused() {
   }
   for (const std::string& file : engine_->states().take_unused_files()) {
     store_->remove(std::string(kStateFolder) + "/" + file);
+    WEIR_CRASH_POINT("checkpoint.file-removed");
   }
 }
 
@@ -300,22 +306,30 @@ void BatchJournal::write_sets() {
 
 /// The set's pieces first, then the record that names them; only then may go what they replace.
 void BatchJournal::write(const Set& set) {
+  WEIR_CRASH_POINT("checkpoint.before-sync");
   for (const std::string& file : set.files) {
     store_->sync_file(std::string(kStateFolder) + "/" + file);
+    WEIR_CRASH_POINT("checkpoint.file-synced");
   }
   if (!set.files.empty()) store_->sync_directory(kStateFolder);
-  log_->await(log_->append(set.record));
+  WEIR_CRASH_POINT("checkpoint.before-record");
+  const std::uint64_t position = log_->append(set.record);
+  WEIR_CRASH_POINT("checkpoint.after-record");
+  log_->await(position);
   log_->flush();
+  WEIR_CRASH_POINT("checkpoint.durable");
   {
     const std::scoped_lock lock(mutex_);
     checkpointed_ = set.record.sequence;
     batches_.erase(batches_.begin(), batches_.upper_bound(set.release_to));
   }
   log_->release(set.release_to);
+  WEIR_CRASH_POINT("checkpoint.released");
   StateTracker& states = engine_->states();
   for (std::size_t i = 0; i < stateful_.size(); ++i) {
     states.checkpointed(stateful_[i]->state(), set.record.sequence, set.steps[i]);
   }
+  WEIR_CRASH_POINT("checkpoint.done");
   {
     const std::scoped_lock lock(mutex_);
     may_remove_ = true;

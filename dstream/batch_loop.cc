@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "weir/core/context.h"
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 #include "weir/core/state/state_dataset.h"
@@ -96,6 +97,7 @@ void BatchLoop::start() {
     input->start(recovery.last.sequence == 0 ? Time::min() : recovery.last.time);
   }
   recovery.last.sequence = std::max(recovery.last.sequence, open_sinks(recovery));
+  WEIR_CRASH_POINT("recovery.sinks-opened");
   const Time started = now();
   perform(generator_.on(BatchGenerator::Start{recovery.last, recovery.zero_time}, started));
   options_.graph->start(generator_.zero_time());
@@ -270,6 +272,7 @@ void BatchLoop::resume(const Recovery& recovery) {
     }
     BatchInfo info{.sequence = batch.sequence, .batch_time = batch.time};
     info.inputs = recorded.inputs;
+    WEIR_CRASH_POINT("recovery.before-open-batch");
     submit(std::move(info));
   }
 }
@@ -461,6 +464,7 @@ void BatchLoop::cut(const Batch& batch, bool last) {
       what = "input " + input->name();
       info.inputs.push_back(input->cut(batch, wait));
     }
+    WEIR_CRASH_POINT("batch.cut");
     what = "recording its input";
     if (options_.journal) options_.journal->intent(batch, generator_.zero_time(), info.inputs);
   } catch (...) {
@@ -468,6 +472,7 @@ void BatchLoop::cut(const Batch& batch, bool last) {
     perform(scheduler_.on(BatchScheduler::Abort{}, now()));
     return;
   }
+  WEIR_CRASH_POINT("batch.after-intent");
   submit(std::move(info));
 }
 
@@ -530,8 +535,10 @@ void BatchLoop::release_inputs(const Batch& batch) {
 
 void BatchLoop::finish() {
   if (options_.journal && !abandoned_) {
+    WEIR_CRASH_POINT("stop.before-checkpoint");
     try {
       options_.journal->last_checkpoint();
+      WEIR_CRASH_POINT("stop.after-checkpoint");
     } catch (...) {
       if (!error_) error_ = located("the last checkpoint");
     }
@@ -581,7 +588,9 @@ void BatchLoop::run_batch(const Batch& batch) {
   }
   options_.context.engine()->states().committed(batch.sequence);
   if (options_.journal && !abandoned_) {
+    WEIR_CRASH_POINT("batch.before-commit");
     options_.journal->commit(batch);
+    WEIR_CRASH_POINT("batch.after-commit");
     const std::scoped_lock lock(mutex_);
     replayable_.emplace(batch.sequence, batch);
   }
@@ -614,10 +623,13 @@ void BatchLoop::delete_unused_files() const {
 /// record. So the log is synced while the state is updated.
 void BatchLoop::try_batch(const Batch& batch) {
   const BatchScope scope(this, batch.sequence, batch.time, options_.hash_seed);
+  WEIR_CRASH_POINT("batch.before-states");
   update_states(batch);
+  WEIR_CRASH_POINT("batch.after-states");
   std::uint64_t intent = 0;
   if (options_.journal) {
     options_.journal->await_intent(batch.sequence);
+    WEIR_CRASH_POINT("batch.intent-durable");
     intent = options_.journal->intent_hash(batch.sequence);
   }
   for (const auto& sink : options_.graph->sinks()) {
@@ -625,7 +637,9 @@ void BatchLoop::try_batch(const Batch& batch) {
   }
   const auto& outputs = options_.graph->outputs();
   for (std::size_t id = 0; id < outputs.size(); ++id) {
-    if (outputs[id].stream->due(batch.time)) run_output(batch, id);
+    if (!outputs[id].stream->due(batch.time)) continue;
+    run_output(batch, id);
+    WEIR_CRASH_POINT("batch.after-output");
   }
 }
 
@@ -639,6 +653,7 @@ void BatchLoop::update_states(const Batch& batch) {
     if (cancelled_) throw Error(ErrorCode::kCancelled, "the stream is stopping");
     try {
       stateful->update(batch.time, behind);
+      WEIR_CRASH_POINT("batch.after-state");
       if (!states.behind(stateful->state(), batch.sequence).empty()) {
         throw Error(ErrorCode::kStateLost, "a partition was lost while others were updated");
       }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "weir/core/context.h"
+#include "weir/core/crash_point.h"
 #include "weir/core/source_rdd.h"
 #include "weir/dstream/dstream.h"
 #include "weir/dstream/source.h"
@@ -68,7 +69,9 @@ class SourceInput final : public StreamInput {
       end = std::move(unreleased_.front().second);
       unreleased_.pop_front();
     }
+    WEIR_CRASH_POINT("source.before-release");
     source_.released(end);
+    WEIR_CRASH_POINT("source.after-release");
   }
 
   void stop() override {

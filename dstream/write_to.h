@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "weir/core/crash_point.h"
 #include "weir/core/rdd.h"
 #include "weir/core/sink_action.h"
 #include "weir/core/task_run.h"
@@ -81,7 +82,9 @@ class TypedSink final : public StreamSink {
   template <class U>
   void write(const Rdd<U>& rdd) {
     const auto tokens = prepare(rdd, sink_, id_);
+    WEIR_CRASH_POINT("sink.before-commit");
     sink_.commit(id_, tokens);
+    WEIR_CRASH_POINT("sink.after-commit");
   }
   void remember_last() { last_ = sink_.last_committed(0); }
 

@@ -7,6 +7,7 @@
 
 #include "weir/connectors/files/batch_folder_internal.h"
 #include "weir/connectors/files/commit_text_internal.h"
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 
@@ -110,6 +111,7 @@ void BatchFolder::open(const CommitId& driver) {
   }
   // A driver that died may not have synced what it had renamed; what is reported must be durable.
   ops_->sync_directory(directory_);
+  WEIR_CRASH_POINT("files.fenced");
   find_last();
   driver_ = driver;
   for (const std::string& name : names_in(staging_of(directory_))) {
@@ -211,18 +213,23 @@ void BatchFolder::publish_directory(const CommitId& commit, const std::vector<St
                       "same one on driver and workers?",
                       staging, files[i].name));
     }
+    WEIR_CRASH_POINT("files.part-moved");
   }
   ops_->write_file(assembled + "/" + kCommitFile, to_text(commit));
   ops_->sync_directory(assembled);
+  WEIR_CRASH_POINT("files.assembled");
   const std::string target = path(batch_name(commit.sequence));
   if (!ops_->rename(assembled, target)) {
     throw Error(ErrorCode::kDataLoss, target + " exists, and this sink did not write it");
   }
+  WEIR_CRASH_POINT("files.renamed");
   ops_->sync_directory(directory_);
+  WEIR_CRASH_POINT("files.published");
 }
 
 void BatchFolder::replace_fence(const CommitId& driver) {
   ops_->write_file(own("fence.tmp"), to_text(driver));
+  WEIR_CRASH_POINT("files.replacing");
   if (!ops_->rename(own("fence.tmp"), own("fence"))) {
     throw Error(ErrorCode::kUnreachable,
                 "cannot replace " + own("fence") + ": something is in the way");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "weir/connectors/files/staged_output_internal.h"
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 
 namespace weir::files::internal {
@@ -39,6 +40,7 @@ void StagedOutput::flush() {
     }
     if (descriptor < 0) fail_with_errno("create", path_);
     file_ = std::make_unique<OpenFile>(descriptor);
+    WEIR_CRASH_POINT("staging.created");
   }
   write_all(file_->descriptor(), lines_, path_);
   bytes_ += lines_.size();
@@ -48,7 +50,9 @@ void StagedOutput::flush() {
 StagedFile StagedOutput::finish() {
   if (empty()) return {};
   flush();
+  WEIR_CRASH_POINT("staging.written");
   if (::fsync(file_->descriptor()) != 0) fail_with_errno("sync", path_);
+  WEIR_CRASH_POINT("staging.synced");
   finished_ = true;
   return {name_, bytes_};
 }

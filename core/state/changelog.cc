@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/hash.h"
 
@@ -84,7 +85,13 @@ StatePiece Changelog::append(const std::string& directory, std::string_view byte
     write_state_file(file->descriptor, file->path, kMagic);
     file->size = kMagic.size();
   }
+  WEIR_CRASH_POINT("state.before-delta");
+  if (WEIR_CRASH_DUE("state.delta-torn")) {
+    write_state_file(file->descriptor, file->path, bytes.substr(0, bytes.size() / 2));
+    die_at_once();
+  }
   write_state_file(file->descriptor, file->path, bytes);
+  WEIR_CRASH_POINT("state.after-delta");
   const StatePiece piece{file->name, file->size, bytes.size(), hash};
   file->size += bytes.size();
   current = file;

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/state/changelog.h"
 
@@ -42,6 +43,10 @@ void SnapshotWriter::add(std::uint32_t group, std::string_view bytes) {
 }
 
 void SnapshotWriter::flush() {
+  if (WEIR_CRASH_DUE("state.snapshot-torn")) {
+    write_state_file(descriptor_, path_, buffer_.view().substr(0, buffer_.size() / 2));
+    die_at_once();
+  }
   write_state_file(descriptor_, path_, buffer_.view());
   hash_.add(buffer_.view());
   size_ += buffer_.size();

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 #include "weir/core/state/snapshot_file.h"
@@ -62,6 +63,7 @@ std::variant<StateLease, NeedInputs, StateLost> StateStore::open(
   auto restored = restore_state(input, make_table, step);
   if (auto* lost = std::get_if<StateLost>(&restored)) return std::move(*lost);
   auto& [table, bytes] = std::get<internal::RestoredState>(restored);
+  if (bytes != 0) WEIR_CRASH_POINT("state.restored");
   auto line = std::make_shared<StateLine>(input.groups, std::move(table), base);
   {
     const std::scoped_lock lock(mutex_);
@@ -172,7 +174,9 @@ void StateStore::write_snapshot(const SnapshotJob& job) {
     log_warning("a snapshot of " + job.what +
                 " was not written, its deltas go on: " + describe_current_exception());
   }
+  const bool is_whole = finished.has_value();
   job.line->end_snapshot(std::move(finished));
+  if (is_whole) WEIR_CRASH_POINT("state.snapshot-written");
 }
 
 void StateStore::finish_snapshots() {
