@@ -34,9 +34,9 @@ LogIdentity fresh_identity();
 /// after a restart where to go on. Between the batch log, which knows records, the state tracker,
 /// which knows versions, and the loop that runs batches.
 ///
-/// Threads: `recover` and `close` by the thread that starts and ends the stream, `intent` by the one that cuts batches,
-/// `await_intent`, `commit` and `checkpoint` by the one that runs them. Sets of state are made
-/// durable on a thread of its own.
+/// Threads: `recover` and `close` by the thread that starts and ends the stream, `intent` by the
+/// one that cuts batches, `await_intent`, `commit` and `checkpoint` by the one that runs them. Sets
+/// of state are made durable on a thread of its own.
 class BatchJournal {
  public:
   struct Options {
@@ -94,7 +94,7 @@ class BatchJournal {
     std::vector<StateTracker::Steps> steps;  // of each stateful operator
     std::set<std::string> files;             // that they are in
     std::chrono::steady_clock::time_point asked;
-    std::uint64_t release_to = 0;            // INTENTs up to this one are not needed behind it
+    std::uint64_t release_to = 0;  // INTENTs up to this one are not needed behind it
   };
 
   Set make_set() const;

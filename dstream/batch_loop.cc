@@ -241,8 +241,9 @@ std::uint64_t BatchLoop::open_sinks(const Recovery& recovery) {
                       "sink do not belong together, or one was set back; bring both to the same "
                       "point");
     }
-    if (last && recorded != recovery.recorded.end() && recorded->binary != options_.journal->binary() &&
-        sequence > recovery.committed && !options_.journal->replays_with_new_code()) {
+    if (last && recorded != recovery.recorded.end() &&
+        recorded->binary != options_.journal->binary() && sequence > recovery.committed &&
+        !options_.journal->replays_with_new_code()) {
       throw Error(ErrorCode::kDataLoss,
                   "the program was changed since it wrote " + to_text(recorded->batch) +
                       " to the sink " + sink->uid() +
@@ -711,11 +712,13 @@ void BatchLoop::replay_lost_states(const Batch& before, const std::string& lost)
   require_replayable(batches, before, lost);
   // What is stored of these batches would spare the updates that are wanted.
   options_.graph->forget_since(batches.empty() ? before.time : batches.begin()->second.time);
+  WEIR_CRASH_POINT("replay.before-batches");
   for (const auto& [sequence, batch] : batches) {
     if (sequence >= before.sequence) break;
     const BatchScope scope(this, sequence, batch.time, options_.hash_seed);
     update_states(batch);
     options_.graph->forget(batch.time);
+    WEIR_CRASH_POINT("replay.after-batch");
   }
   if (batches.empty()) return;
   options_.events.post(

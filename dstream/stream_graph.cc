@@ -106,9 +106,9 @@ const StatefulOperator* StreamGraph::under_a_window() const {
     std::vector<std::shared_ptr<StreamNode>> ancestors;
     collect(node, below, ancestors);
     for (const auto& stateful : stateful_) {
-      if (&stateful->stream() != node.get() &&
-          std::ranges::any_of(ancestors,
-                              [&](const auto& a) { return a.get() == &stateful->stream(); })) {
+      if (&stateful->stream() != node.get() && std::ranges::any_of(ancestors, [&](const auto& a) {
+            return a.get() == &stateful->stream();
+          })) {
         return stateful.get();
       }
     }

@@ -390,9 +390,8 @@ bool StateTracker::is_whole(StateId id, std::uint64_t sequence) const {
   const std::scoped_lock lock(mutex_);
   const State& state = this->state(id);
   const std::uint64_t wanted = std::min(state.newest, sequence);
-  return std::ranges::all_of(state.partitions, [&](const Partition& partition) {
-    return partition.newest() >= wanted;
-  });
+  return std::ranges::all_of(
+      state.partitions, [&](const Partition& partition) { return partition.newest() >= wanted; });
 }
 
 std::vector<std::uint32_t> StateTracker::incomplete(StateId id) const {
