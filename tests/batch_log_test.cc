@@ -1,11 +1,15 @@
 #include "weir/dstream/log/batch_log.h"
 
+#include <functional>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "log_records.h"
+#include "protocol_world.h"
 
 namespace weir {
 namespace {
@@ -180,6 +184,36 @@ TEST(BatchLog, AnOlderEpochIsFencedAtItsNextGroup) {
   expect_says(error, "taken over by epoch 2");
   EXPECT_EQ(error_of([&] { older->append(intent(3)); }).code(), ErrorCode::kNotAllowed);
   write(*newer, intent(2, "new"));
+}
+
+// Where locks do not hold, an older and a newer driver may be anywhere in their steps.
+
+TEST(BatchLog, AnOlderEpochAcknowledgesNothingThatTheNewerOneHasNotRead) {
+  MemoryDisk disk;
+  disk.ignore_locks();
+  std::function<void()> interruption = [] {};
+  const auto older = open_log(std::make_shared<protocol::WatchedStore>(
+      disk.start(), protocol::Mutant::kNone, [&] { std::exchange(interruption, [] {})(); }));
+  write(*older, intent(1));
+  std::unique_ptr<BatchLog> newer;
+  interruption = [&] { newer = open_log(disk.start()); };  // before the group is appended
+  EXPECT_EQ(error_of([&] { write(*older, intent(2)); }).code(), ErrorCode::kNotAllowed);
+  EXPECT_EQ(newer->history().last_sequence, 1U);
+}
+
+TEST(BatchLog, AnEpochDoesNotBeginBehindRecordsThatItHasNotRead) {
+  MemoryDisk disk;
+  disk.ignore_locks();
+  const auto older = open_log(disk.start());
+  write(*older, intent(1));
+  std::function<void()> interruption = [&] { write(*older, intent(2)); };
+  const auto store = std::make_shared<protocol::WatchedStore>(
+      disk.start(), protocol::Mutant::kNone, [&] { std::exchange(interruption, [] {})(); });
+  const Error error = error_of([&] { open_log(store); });
+  EXPECT_EQ(error.code(), ErrorCode::kNotAllowed);
+  expect_says(error, "was written to while it was read");
+  EXPECT_EQ(error_of([&] { write(*older, intent(3)); }).code(), ErrorCode::kNotAllowed);
+  EXPECT_EQ(open_log(disk.start())->history().last_sequence, 2U);
 }
 
 // --- durability ---

@@ -142,7 +142,7 @@ class Driver {
         if (!is(Mutant::kCommitBeforeOutputs)) commit();
         replayable_.insert(batch_);
         state_ = State::kIdle;
-        if (options_.chance(30)) make_set();
+        if (options_.chance(50)) make_set();
         return true;
     }
     return false;
@@ -155,7 +155,10 @@ class Driver {
     const std::uint32_t partition = outcome.task.input.partition;
     const auto sent = sent_.find(partition);
     if (sent == sent_.end()) return;
-    if (sent->second.attempt != outcome.task.attempt && !is(Mutant::kStaleOutcomeAccepted)) return;
+    if (sent->second.attempt != outcome.task.attempt &&
+        (!is(Mutant::kStaleOutcomeAccepted) || outcome.result.index() == 0)) {
+      return;
+    }
     const bool writes = sent->second.writes_state;
     sent_.erase(sent);
     if (const auto* failed = std::get_if<TaskFailed>(&outcome.result)) {
@@ -470,7 +473,7 @@ class Driver {
   }
 
   const Options options_;
-  StateTracker tracker_{{.max_deltas = 3, .min_snapshot_bytes = 1u << 20}};
+  StateTracker tracker_{{.max_deltas = 2, .min_snapshot_bytes = 1u << 20}};
   std::unique_ptr<BatchLog> log_;
   internal::Recovery recovery_;
   std::map<std::uint64_t, internal::RecordedBatch> batches_;  // INTENTs kept

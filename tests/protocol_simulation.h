@@ -199,7 +199,7 @@ class Simulation {
     const auto before_call = [this, held = std::weak_ptr(running)] {
       if (const auto it = held.lock()) race(*it);
     };
-    const auto store = std::make_shared<WatchedStore>(disk_->start(), world_.mutant(), [] {});
+    const auto store = std::make_shared<WatchedStore>(disk_->start(), world_.mutant(), before_call);
     running->driver = std::make_unique<Driver>(Driver::Options{
         .world = world_,
         .store = store,
@@ -238,10 +238,12 @@ class Simulation {
     running->busy = false;
     if (!failure) return;
     last_failure_ = failure->what();
-    // A later driver that did not come up may have begun an epoch.
-    const bool is_fenced = failure->code() == ErrorCode::kNotAllowed &&
-                           running->driver->id() < static_cast<std::uint64_t>(starts);
-    const bool replaced = is_fenced || running->driver->epoch() < newest_epoch_seen();
+    // A later driver that did not come up may have begun an epoch, or an older one be there still.
+    const Driver& driver = *running->driver;
+    const bool is_fenced =
+        failure->code() == ErrorCode::kNotAllowed &&
+        (driver.id() < static_cast<std::uint64_t>(starts) || driver.epoch() == 0);
+    const bool replaced = is_fenced || driver.epoch() < newest_epoch_seen();
     fenced += is_fenced ? 1 : 0;
     if (failure->code() != ErrorCode::kUnreachable && !replaced) {
       throw Breach(
@@ -377,7 +379,7 @@ class Simulation {
   /// If the machine died now and lost what is not synced (or, without syncs, all processes).
   void expect_recoverable() {
     constexpr std::uint64_t kLooks = 8;  // it is the most expensive thing here
-    if (!looks_inside || !(ending_ || one_in(kLooks))) return;
+    if (!looks_inside || !(is_over_ || one_in(kLooks))) return;
     const auto survivor = syncs() ? disk_->without_unsynced() : nullptr;
     const auto store = (survivor != nullptr ? *survivor : *disk_).start();
     internal::RecoveredLog log;
@@ -467,6 +469,7 @@ class Simulation {
       return !driver.wants_checkpoint() && !driver.checkpoint();
     });
     running->driver->log().flush();
+    is_over_ = true;
     expect_recoverable();
     if (world_.released != world_.latest) throw Breach("input that is done was not released");
     for (std::size_t sink = 0; sink < kSinks; ++sink) {
@@ -495,6 +498,7 @@ class Simulation {
   std::string last_failure_;
   bool racing_ = false;
   bool ending_ = false;
+  bool is_over_ = false;
   std::uint64_t trace_ = 0;
 };
 

@@ -29,6 +29,7 @@ enum class Mutant : std::uint8_t {
   kAwaitWithoutSync,        ///< the log says "durable" when it has only written
   kFailedSyncIgnored,       ///< of a failed sync nothing is said
   kDirectoryNotSynced,      ///< names of new files are never made durable
+  kTakeoverOverlooked,      ///< an older driver does not see that there is a newer epoch
   kStateInPlace,            ///< a failed attempt's changes stay
   kStaleOutcomeAccepted,    ///< whatever comes for a partition counts
   kFilesFreedAtCommit,      ///< what earlier batches changed is deleted when a batch is done
@@ -175,6 +176,7 @@ class WatchedStore final : public DurableStore {
     before_();
     auto file = store_->create(path);
     if (file == nullptr) return nullptr;
+    newest_created_ = path.substr(path.rfind('/') + 1);
     return std::make_unique<File>(*this, std::move(file));
   }
   std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length) override {
@@ -182,7 +184,11 @@ class WatchedStore final : public DurableStore {
   }
   std::int64_t size(const std::string& path) override { return store_->size(path); }
   std::vector<std::string> list(const std::string& directory) override {
-    return store_->list(directory);
+    auto names = store_->list(directory);
+    if (mutant_ == Mutant::kTakeoverOverlooked && !newest_created_.empty()) {
+      std::erase_if(names, [&](const std::string& name) { return name > newest_created_; });
+    }
+    return names;
   }
   void remove(const std::string& path) override {
     before_();
@@ -235,6 +241,7 @@ class WatchedStore final : public DurableStore {
   const std::shared_ptr<DurableStore> store_;
   const Mutant mutant_;
   const std::function<void()> before_;
+  std::string newest_created_;
 };
 
 }  // namespace weir::protocol

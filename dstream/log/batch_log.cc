@@ -236,6 +236,9 @@ class StoredBatchLog final : public BatchLog {
     ++groups_;
     release_written_ = std::max(release_written_, release);
     if (options_.durability == Durability::kBatch || has_checkpoint) sync_to(lock, end);
+    lock.unlock();
+    writer_.expect_newest_epoch();
+    lock.lock();
     written_ = end;
     bytes_ = writer_.bytes();
   }

@@ -24,7 +24,8 @@ class LogReader {
 
   RecoveredLog read() {
     log_.identity = read_identity(store_);
-    if (!ids_.empty()) log_.newest_epoch = ids_.back().epoch;
+    if (!ids_.empty()) log_.newest = ids_.back();
+    log_.newest_epoch = log_.newest.epoch;
     if (!log_.identity) {
       expect_no_groups();
       return std::move(log_);
@@ -107,6 +108,7 @@ class LogReader {
       }
       if (scan.header) {
         parts_.push_back({id, scan.good_end});
+        log_.end_bytes = scan.size;
         first_needed_ = scan.header->first_needed;
         return;
       }

@@ -36,6 +36,8 @@ struct RecoveredLog {
   RecordRules rules;
   SegmentLedger ledger;
   std::uint64_t newest_epoch = 0;  ///< that anything was ever created for
+  SegmentId newest;                ///< of the segments that there were
+  std::uint64_t end_bytes = 0;     ///< size of the last one that counts, with what is bad of it
 };
 
 /// Reads without changing anything. Throws as BatchLog::open says.

@@ -47,6 +47,9 @@ LogWriter::LogWriter(std::shared_ptr<DurableStore> store, const LogIdentity& fre
     first_needed_ = first;
   }
   WEIR_CRASH_POINT("log.before-epoch");
+  file_ = create(first);
+  // The older driver, should there be one, has seen that file before it acknowledges anything more.
+  expect_unchanged(recovered);
   begin_segment(first);
   // The identity comes after the first segment, so that one without the other means a loss.
   if (!recovered.identity) write_identity(*store_, identity_);
@@ -59,10 +62,31 @@ void LogWriter::expect_newest_epoch() {
   if (!ids.empty() && ids.back().epoch > epoch()) throw_taken_over(*store_, ids.back().epoch);
 }
 
-void LogWriter::begin_segment(SegmentId id) {
-  file_ = store_->create(path_of(id));
-  if (!file_) throw_taken_over(*store_, list_segments(*store_).back().epoch);
+/// Where locks do not hold: what was acknowledged since the log was read would be ignored.
+void LogWriter::expect_unchanged(const RecoveredLog& recovered) const {
+  SegmentId newest;
+  for (const SegmentId id : list_segments(*store_)) {
+    if (id.epoch <= recovered.newest_epoch) newest = id;
+  }
+  const bool same_end = recovered.identity ? store_->size(path_of(predecessor_)) ==
+                                                 static_cast<std::int64_t>(recovered.end_bytes)
+                                           : store_->size(kIdentityPath) < 0;
+  if (newest == recovered.newest && same_end) return;
+  throw Error(ErrorCode::kNotAllowed,
+              fmt::format("{}/{} was written to while it was read: another driver of this "
+                          "application is running although the lock was free; end it, then start "
+                          "again",
+                          store_->name(), path_of(newest)));
+}
+
+std::unique_ptr<DurableFile> LogWriter::create(SegmentId id) {
+  auto file = store_->create(path_of(id));
+  if (!file) throw_taken_over(*store_, list_segments(*store_).back().epoch);
   WEIR_CRASH_POINT("log.segment-created");
+  return file;
+}
+
+void LogWriter::begin_segment(SegmentId id) {
   file_->append(encode_header(
       {id, identity_.application, predecessor_, predecessor_end_, first_needed_, rules_}));
   WEIR_CRASH_POINT("log.header-written");
@@ -78,7 +102,9 @@ void LogWriter::begin_segment(SegmentId id) {
 
 void LogWriter::roll() {
   sync();  // only an epoch's newest segment may end badly
-  begin_segment({epoch(), file_id().segment + 1});
+  const SegmentId next{epoch(), file_id().segment + 1};
+  file_ = create(next);
+  begin_segment(next);
 }
 
 void LogWriter::write(std::vector<LogRecord> records, std::uint64_t release) {

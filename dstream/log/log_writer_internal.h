@@ -27,12 +27,16 @@ class LogWriter {
   /// One group of these, which keep the rules; with `release`, and that behind them.
   void write(std::vector<LogRecord> records, std::uint64_t release);
   void sync();
+  /// Throws Error(kNotAllowed) if a newer epoch was begun. Only what was written before this is
+  /// known to the newer driver, so nothing is acknowledged that was not followed by it.
+  void expect_newest_epoch();
   /// Removes the segments that were released, as far as that is durable.
   void remove_released();
 
  private:
   SegmentId file_id() const { return ledger_.segments.back().id; }
-  void expect_newest_epoch();
+  void expect_unchanged(const RecoveredLog& recovered) const;
+  std::unique_ptr<DurableFile> create(SegmentId id);
   void begin_segment(SegmentId id);
   void roll();
 
