@@ -99,7 +99,7 @@ class Simulation {
     };
     Weather weather;
     weather.worker_dies = sometimes(40);
-    weather.worker_freezes = sometimes(40);
+    weather.worker_freezes = sometimes(150);
     weather.task_breaks = sometimes(200);
     weather.driver_dies = sometimes(30);
     weather.second_driver = sometimes(20);
@@ -328,7 +328,12 @@ class Simulation {
   void lose_worker(bool frozen) {
     const auto running = drivers_[below(drivers_.size())];
     if (running->busy) return;
-    auto& slot = running->slots[below(running->slots.size())];
+    std::size_t index = below(running->slots.size());
+    if (!sent_.empty()) {  // rather one that has something to do
+      const Task& task = sent_[below(sent_.size())].task;
+      if (task.driver == running->driver->id()) index = task.slot;
+    }
+    auto& slot = running->slots[index];
     happened("worker {} {}", slot->incarnation(), frozen ? "freezes" : "dies");
     for (Sent& sent : sent_) sent.frozen |= sent.worker == slot;
     if (!frozen) {
