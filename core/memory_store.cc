@@ -24,6 +24,7 @@ using internal::parent_of;
 struct Content {
   std::string synced;
   std::vector<std::string> unsynced;
+  std::uint64_t failed_syncs = 0;  ///< each is reported to everyone who has the file open
 
   std::string all() const {
     std::string bytes = synced;
@@ -127,11 +128,16 @@ class MemoryDisk::State {
         fmt::format("cannot write {} bytes to {}: No space left on device", bytes.size(), path));
   }
 
-  void sync(Content& content, const std::string& path) {
+  /// `seen`: failures from before the file was opened.
+  void sync(Content& content, const std::string& path, std::uint64_t seen) {
     ++counts.syncs;
-    if (fail_sync_in && --*fail_sync_in == 0) {
+    const bool fails = fail_sync_in && --*fail_sync_in == 0;
+    if (fails) {
       fail_sync_in.reset();
       content.unsynced.clear();
+      ++content.failed_syncs;
+    }
+    if (content.failed_syncs != seen) {
       throw Error(ErrorCode::kUnreachable, fmt::format("cannot sync {}: Input/output error", path));
     }
     content.sync();
@@ -173,7 +179,8 @@ class MemoryDisk::File final : public DurableFile {
       : state_(std::move(state)),
         start_(start),
         path_(std::move(path)),
-        content_(std::move(content)) {}
+        content_(std::move(content)),
+        seen_(content_->failed_syncs) {}
 
   void append(std::string_view bytes) override {
     const std::lock_guard lock(state_->mutex);
@@ -188,7 +195,7 @@ class MemoryDisk::File final : public DurableFile {
     const std::lock_guard lock(state_->mutex);
     expect_usable();
     poisoned_ = true;
-    state_->change(start_, true, [&] { state_->sync(*content_, path_); });
+    state_->change(start_, true, [&] { state_->sync(*content_, path_, seen_); });
     poisoned_ = false;
   }
 
@@ -205,6 +212,7 @@ class MemoryDisk::File final : public DurableFile {
   const std::uint64_t start_;
   const std::string path_;
   const std::shared_ptr<Content> content_;
+  const std::uint64_t seen_;
   std::uint64_t size_ = 0;
   bool poisoned_ = false;
 };
@@ -280,7 +288,7 @@ class MemoryDisk::Process final : public DurableStore {
     const auto made = std::make_shared<Content>();
     state_->change(start_, false, [&] { state_->names[unfinished] = made; });
     state_->change(start_, false, [&] { state_->append(*made, content, unfinished); });
-    state_->change(start_, true, [&] { state_->sync(*made, unfinished); });
+    state_->change(start_, true, [&] { state_->sync(*made, unfinished, 0); });
     state_->change(start_, false, [&] {
       state_->names[path] = made;
       state_->names.erase(unfinished);
@@ -292,7 +300,7 @@ class MemoryDisk::Process final : public DurableStore {
     check_store_path(path);
     const std::lock_guard lock(state_->mutex);
     const auto content = existing(path, ErrorCode::kUnreachable);
-    state_->change(start_, true, [&] { state_->sync(*content, path); });
+    state_->change(start_, true, [&] { state_->sync(*content, path, content->failed_syncs); });
   }
 
   void sync_directory(const std::string& directory) override {
