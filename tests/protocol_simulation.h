@@ -467,6 +467,7 @@ class Simulation {
         if (drivers_.empty()) throw Breach("the last driver failed: " + last_failure_);
       }
     };
+    world_.latest += 1;  // a graceful stop has a last batch, in which all state is read
     go_on_until([](Driver& driver) { return !driver.can_cut() && driver.is_idle(); });
     guarded(running, [](Driver& driver) { driver.make_set(); });
     go_on_until([](Driver& driver) {
