@@ -200,11 +200,14 @@ void BatchJournal::remove_unused() {
   }
 }
 
-/// Not while a version is lost: the set would be that of an earlier batch.
+/// Not while a version is lost: the set would be that of an earlier batch. Nor while there is state
+/// that was not read since the start, which may be lost: then the last CHECKPOINT has to do.
 bool BatchJournal::can_checkpoint() const {
   if (!committed_ || committed_->sequence <= checkpointed_) return false;
+  const StateTracker& states = engine_->states();
   return std::ranges::all_of(stateful_, [&](const auto& stateful) {
-    return engine_->states().is_whole(stateful->state(), committed_->sequence);
+    return states.is_whole(stateful->state(), committed_->sequence) &&
+           !states.has_unread(stateful->state());
   });
 }
 

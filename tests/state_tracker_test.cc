@@ -64,6 +64,16 @@ struct TrackingWindows : Tracking {
   TrackingWindows() : Tracking(3) {}
 };
 
+TEST_F(Tracking, WhatOnlyCommitsNameIsUnreadUntilATaskHasBuiltOnIt) {
+  tracker_.checkpointed(kState, 1, {{delta(1)}, {}});
+  tracker_.restore(kState, 1, 2, {{delta(1)}, {}});
+  EXPECT_FALSE(tracker_.has_unread(kState));
+  tracker_.restore(kState, 2, 2, {{delta(1), delta(2)}, {}});
+  EXPECT_TRUE(tracker_.has_unread(kState));
+  install(3, 2);
+  EXPECT_FALSE(tracker_.has_unread(kState));
+}
+
 TEST_F(Tracking, ATaskIsGivenTheNewestVersionBeforeItsBatch) {
   EXPECT_EQ(input(1).base_sequence, 0U);
   install_to(2);

@@ -186,11 +186,10 @@ void StateTracker::restore(StateId id, std::uint64_t sequence, std::uint32_t par
   const auto wanted = static_cast<std::uint32_t>(state.partitions.size());
   for (std::uint32_t p = 0; p < wanted; ++p) {
     Partition& partition = state.partitions[p];
-    const auto checkpointed = partition.checkpointed;
-    auto checkpointed_steps = std::move(partition.checkpointed_steps);
-    partition = {};
-    partition.checkpointed = checkpointed;
-    partition.checkpointed_steps = std::move(checkpointed_steps);
+    Partition fresh;
+    fresh.checkpointed = partition.checkpointed;
+    fresh.checkpointed_steps = std::move(partition.checkpointed_steps);
+    partition = std::move(fresh);
     partition.restored = sequence;
     partition.restored_steps = wanted == partitions
                                    ? std::move(steps[p])
@@ -335,6 +334,13 @@ void StateTracker::lost(const StateLost& lost) {
 void StateTracker::go_back_to_checkpoint(StateId id) {
   const std::scoped_lock lock(mutex_);
   for (Partition& partition : states_.at(id).partitions) partition.go_back_to_checkpoint();
+}
+
+bool StateTracker::has_unread(StateId id) const {
+  const std::scoped_lock lock(mutex_);
+  return std::ranges::any_of(state(id).partitions, [](const Partition& partition) {
+    return partition.versions.empty() && partition.restored_steps != partition.checkpointed_steps;
+  });
 }
 
 void StateTracker::checkpointed(StateId id, std::uint64_t sequence, Steps steps) {

@@ -79,6 +79,9 @@ class StateTracker {
   std::vector<StatePiece> deltas(StateId state, std::uint64_t sequence) const;
   /// The steps of each partition's version `sequence` (or the newest before it), for a CHECKPOINT.
   Steps steps(StateId state, std::uint64_t sequence) const;
+  /// Whether a partition stands on pieces that an earlier driver's COMMITs name, which were never
+  /// synced, and that no task has read since: a CHECKPOINT must not name them.
+  bool has_unread(StateId state) const;
   /// A CHECKPOINT that names these steps is durable.
   void checkpointed(StateId state, std::uint64_t sequence, Steps steps);
   /// Whether no partition lacks a version up to `sequence` that the state had: false after one was
