@@ -165,7 +165,7 @@ void WorkerState::on(wire::Release& message, SteadyTime, Actions& actions) {
 }
 
 void WorkerState::on(const wire::PeerLost& message, SteadyTime, Actions& actions) {
-  actions.push_back(ForgetPeer{message.worker});
+  actions.emplace_back(ForgetPeer{message.worker});
 }
 
 void WorkerState::on(const wire::Shutdown& message, SteadyTime now, Actions& actions) {
