@@ -4,11 +4,11 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <sstream>
 
 #include "weir/core/config.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
-#include "weir/core/split.h"
 #include "weir/dstream/batch_journal.h"
 #include "weir/dstream/batch_loop_internal.h"
 #include "weir/dstream/scratch_directory.h"
@@ -58,8 +58,9 @@ Durability durability_of(LogDurability option, const Config& config) {
 
 std::vector<std::string> separated(const std::string& text) {
   std::vector<std::string> parts;
-  for (const std::string_view part : split(text, ',')) {
-    if (!part.empty()) parts.emplace_back(part);
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) {
+    if (!part.empty()) parts.push_back(part);
   }
   return parts;
 }
