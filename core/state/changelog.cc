@@ -92,7 +92,7 @@ StatePiece Changelog::append(const std::string& directory, std::string_view byte
   }
   write_state_file(file->descriptor, file->path, bytes);
   WEIR_CRASH_POINT("state.after-delta");
-  const StatePiece piece{file->name, file->size, bytes.size(), hash};
+  StatePiece piece{file->name, file->size, bytes.size(), hash};
   file->size += bytes.size();
   current = file;
   return piece;

@@ -30,9 +30,8 @@ std::optional<StateLine::Overlays> StateLine::begin_reading(StateVersion version
   }
   drop_orphans();
   Overlays overlays;
-  for (auto step = path.rbegin(); step != path.rend(); ++step) {
-    overlays.push_back(find(*step)->overlay);
-  }
+  std::ranges::reverse(path);
+  for (const StateVersion& step : path) overlays.push_back(find(step)->overlay);
   ++readers_;
   return overlays;
 }

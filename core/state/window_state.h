@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -229,7 +230,8 @@ void WindowOperator<K, V, Reduce, Inverse, Keep>::append_results(const Version& 
   std::vector<Ref> group;
   const auto flush = [&] {
     std::sort(group.begin(), group.end(), [](const Ref& a, const Ref& b) {
-      return a.hash != b.hash ? a.hash < b.hash : encode(*a.key) < encode(*b.key);
+      if (a.hash == b.hash) return encode(*a.key) < encode(*b.key);
+      return std::less<>()(a.hash, b.hash);  // clang 14 takes "hash <" for a template
     });
     for (const Ref& ref : group) {
       auto value = ref.total->result(steps_.reduce(), steps_.blocks(), at);
