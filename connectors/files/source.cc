@@ -117,7 +117,7 @@ class Source::Driver {
   SteadyTime listed_at_{};
 };
 
-Source::Source(std::string directory, FileStreamOptions options) : options_(options) {
+Source::Source(const std::string& directory, FileStreamOptions options) : options_(options) {
   if (directory.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "a stream of files was given no directory");
   }

@@ -53,7 +53,7 @@ class Source {
 
   Source() = default;
   /// Throws Error(kInvalidArgument) for options that make no sense; touches no file.
-  Source(std::string directory, FileStreamOptions options);
+  Source(const std::string& directory, FileStreamOptions options);
 
   /// Throws Error(kInvalidArgument) if there is no such directory.
   Position initial();

@@ -1,8 +1,9 @@
 #include "weir/core/state/state_store.h"
 
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include <fmt/format.h>
 
