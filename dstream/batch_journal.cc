@@ -143,9 +143,10 @@ void BatchJournal::delete_other_than(const std::set<std::string>& used) {
 std::uint64_t BatchJournal::intent(const Batch& batch, Time zero_time,
                                    const std::vector<BatchInput>& inputs) {
   const std::uint64_t hash = hash_of(batch, inputs);
-  const OperatorIdentities operators = operators_as_of(batch.sequence);
   const std::scoped_lock lock(mutex_);
   const bool first = !std::exchange(operators_recorded_, true);
+  const OperatorIdentities operators =
+      first ? operators_as_of(batch.sequence) : OperatorIdentities{};
   zero_time_ = zero_time;
   batches_[batch.sequence] = {batch, inputs, hash, binary_};
   positions_[batch.sequence] = log_->append(
