@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "weir/core/owned.h"
+#include "weir/core/prefetch.h"
 
 namespace weir::internal {
 
@@ -87,7 +88,7 @@ class AggregationTable {
 
   /// Hint that `key`'s hash will be asked for soon.
   void prefetch(std::uint64_t hash) const {
-    if (!index_.empty()) __builtin_prefetch(&index_[hash & mask_]);
+    if (!index_.empty()) internal::prefetch(&index_[hash & mask_]);
   }
 
   /// Entries in insertion order; their hashes in the same order.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "weir/core/aggregation_table.h"
+#include "weir/core/prefetch.h"
 
 namespace weir::internal {
 
@@ -31,19 +32,21 @@ class KeyedGroup {
     const std::size_t slot = find_slot(usable(hash), key);
     return slot == kNoSlot ? kNone : position(index_[slot]);
   }
-  /// Hints: `hash` will be looked for soon, and its index was fetched by the first hint.
+  /// Hints that `hash` will be looked for soon: first where in the index it is, then its entry,
+  /// then what its key owns. Each reads what the one before it fetched.
   void prefetch_index(std::uint64_t hash) const {
-    if (!index_.empty()) __builtin_prefetch(&index_[usable(hash) & mask()]);
+    if (!index_.empty()) prefetch(&index_[usable(hash) & mask()]);
   }
   void prefetch_entry(std::uint64_t hash) const {
-    if (index_.empty()) return;
-    hash = usable(hash);
-    for (std::size_t slot = hash & mask(); index_[slot] != 0; slot = (slot + 1) & mask()) {
-      if ((index_[slot] & kTagMask) != (hash & kTagMask)) continue;
-      const Entry* entry = &entries_[position(index_[slot])];
-      __builtin_prefetch(entry);
-      __builtin_prefetch(reinterpret_cast<const char*>(entry + 1) - 1);  // may be in another line
-      return;
+    const Entry* const entry = first_like(hash);
+    if (entry == nullptr) return;
+    prefetch(entry);
+    prefetch(reinterpret_cast<const char*>(entry + 1) - 1);  // may be in another line
+  }
+  void prefetch_key(std::uint64_t hash) const {
+    if constexpr (requires(const K& key) { key.data(); }) {
+      const Entry* const entry = first_like(hash);
+      if (entry != nullptr) prefetch(entry->first.data());
     }
   }
 
@@ -150,6 +153,16 @@ class KeyedGroup {
       if ((word & kTagMask) == tag && same_key(entries_[position(word)].first, key)) return slot;
     }
     return kNoSlot;
+  }
+
+  /// With the tag of `hash`: nearly always the one.
+  const Entry* first_like(std::uint64_t hash) const {
+    if (index_.empty()) return nullptr;
+    hash = usable(hash);
+    for (std::size_t slot = hash & mask(); index_[slot] != 0; slot = (slot + 1) & mask()) {
+      if ((index_[slot] & kTagMask) == (hash & kTagMask)) return &entries_[position(index_[slot])];
+    }
+    return nullptr;
   }
 
   void put_in_index(std::uint64_t hash, std::uint32_t at) {

@@ -176,6 +176,10 @@ class KeyedTable final : public StateTable {
     const Group* group = group_of(hash);
     if (group != nullptr) group->prefetch_entry(hash);
   }
+  void prefetch_key(std::uint64_t hash) const {
+    const Group* group = group_of(hash);
+    if (group != nullptr) group->prefetch_key(hash);
+  }
   template <class Key>
   const std::pair<K, S>* find(std::uint64_t hash, const Key& key) const {
     const Group* group = group_of(hash);

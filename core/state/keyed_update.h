@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -28,6 +29,10 @@ class KeyedUpdate {
     bool in_base = false;              ///< else whether it was there before
   };
 
+  /// Of a key among those that this batch changed.
+  using ChangePlace = std::uint32_t;
+  static constexpr ChangePlace kUnchanged = ~ChangePlace{0};
+
   KeyedUpdate(const StateView& base, const StateBatch& batch)
       : base_(base), overlay_(std::make_unique<Overlay>(batch.time)) {}
   KeyedUpdate(Version base, Time time)
@@ -36,17 +41,39 @@ class KeyedUpdate {
   const Version& base() const { return base_; }
   Overlay& overlay() { return *overlay_; }
 
-  void prefetch_index(std::uint64_t hash) const {
-    overlay_->changes().prefetch(hash);
-    base_.table().prefetch_index(hash);
-  }
-  void prefetch_entry(std::uint64_t hash) const { base_.table().prefetch_entry(hash); }
-
   template <class Key>
   Cell find(std::uint64_t hash, const Key& key) {
-    if (auto* entry = overlay_->changes().find(hash, key)) {
-      auto& change = entry->second;
-      return {&entry->first, change.state ? &*change.state : nullptr, &change, change.existed};
+    return find(hash, key, place_of(hash, key));
+  }
+
+  /// The steps of `find` for many keys at once, so that their cache misses overlap: the next step
+  /// for all of them, then the next. What is in the base is fetched only for keys that this batch
+  /// has not changed yet.
+  void prefetch_change(std::uint64_t hash) const { overlay_->changes().prefetch(hash); }
+  template <class Key>
+  ChangePlace prefetch_index(std::uint64_t hash, const Key& key) const {
+    const ChangePlace place = place_of(hash, key);
+    if (place == kUnchanged) base_.table().prefetch_index(hash);
+    return place;
+  }
+  /// Both at once, for keys that are hardly ever among the changes.
+  void prefetch_index(std::uint64_t hash) const {
+    prefetch_change(hash);
+    base_.table().prefetch_index(hash);
+  }
+  void prefetch_entry(std::uint64_t hash, ChangePlace place = kUnchanged) const {
+    if (place == kUnchanged) base_.table().prefetch_entry(hash);
+  }
+  void prefetch_key(std::uint64_t hash, ChangePlace place) const {
+    if (place == kUnchanged) base_.table().prefetch_key(hash);
+  }
+  /// `place`: what `prefetch_index` said, also if others were changed since.
+  template <class Key>
+  Cell find(std::uint64_t hash, const Key& key, ChangePlace place) {
+    if (place == kUnchanged) place = place_of(hash, key);
+    if (place != kUnchanged) {
+      auto& [changed, change] = overlay_->changes().entries()[place];
+      return {&changed, change.state ? &*change.state : nullptr, &change, change.existed};
     }
     const auto found = base_.find(hash, key);
     return {found.key, found.state, nullptr, static_cast<bool>(found)};
@@ -94,6 +121,13 @@ class KeyedUpdate {
 
  private:
   template <class Key>
+  ChangePlace place_of(std::uint64_t hash, const Key& key) const {
+    const auto& changes = std::as_const(*overlay_).changes();
+    const auto* entry = changes.find(hash, key);
+    return entry == nullptr ? kUnchanged
+                            : static_cast<ChangePlace>(entry - changes.entries().data());
+  }
+  template <class Key>
   KeyedChange<S>& insert(std::uint64_t hash, Key&& key, KeyedChange<S> change) {
     return overlay_->changes()
         .find_or_insert(hash, std::forward<Key>(key), [&] { return std::move(change); })
@@ -122,19 +156,26 @@ class RecordRun {
   }
   bool full() const { return size_ == kSize; }
 
-  /// `prefetch(hash)` for all, then `apply(hash, key, value)` in the order in which they came.
-  template <class Prefetch, class Apply>
-  void drain(const Prefetch& prefetch, const Apply& apply) {
-    for (std::size_t i = 0; i < size_; ++i) prefetch(slots_[i].hash);
-    const std::size_t size = std::exchange(size_, 0);
-    for (std::size_t i = 0; i < size; ++i) {
-      apply(slots_[i].hash, std::as_const(slots_[i].key), std::move(slots_[i].value));
+  /// `apply(hash, key, value, cell)` in the order in which the records came, `cell` being what
+  /// `changes.find` says. `prefetch_change` was called for each.
+  template <class S, class Apply>
+  void drain(KeyedUpdate<K, S>& changes, const Apply& apply) {
+    const std::span slots(slots_.data(), std::exchange(size_, 0));
+    for (Slot& slot : slots) slot.place = changes.prefetch_index(slot.hash, slot.key);
+    for (const Slot& slot : slots) changes.prefetch_entry(slot.hash, slot.place);
+    if constexpr (!owns_nothing<K>) {
+      for (const Slot& slot : slots) changes.prefetch_key(slot.hash, slot.place);
+    }
+    for (Slot& slot : slots) {
+      apply(slot.hash, std::as_const(slot.key), std::move(slot.value),
+            changes.find(slot.hash, slot.key, slot.place));
     }
   }
 
  private:
   struct Slot {
     std::uint64_t hash = 0;
+    std::uint32_t place = 0;
     K key{};
     V value{};
   };

@@ -107,7 +107,7 @@ class MapWithStateOperator<K, V, S, F>::Update {
   template <class Key>
   void add(std::uint64_t hash, Key&& key, V&& value) {
     if (run_.full()) drain();
-    changes_.prefetch_index(hash);
+    changes_.prefetch_change(hash);
     run_.push(hash, std::forward<Key>(key), std::move(value));
   }
 
@@ -128,19 +128,17 @@ class MapWithStateOperator<K, V, S, F>::Update {
 
  private:
   void drain() {
-    run_.drain([&](std::uint64_t hash) { changes_.prefetch_entry(hash); },
-               [&](std::uint64_t hash, const K& key, V&& value) {
-                 const auto cell = changes_.find(hash, key);
-                 StateAccess<S> access(cell.state, false);
-                 emit(call(op_.function_, batch_.time, key, std::move(value), access.state()));
-                 if (access.removed()) {
-                   changes_.remove(hash, key, cell);
-                 } else if (access.updated()) {
-                   changes_.put(hash, key, cell, access.take());
-                 } else if (op_.timed() && cell.state != nullptr && cell.change == nullptr) {
-                   changes_.put(hash, key, cell, S(*cell.state));  // a record is an update
-                 }
-               });
+    run_.drain(changes_, [&](std::uint64_t hash, const K& key, V&& value, const auto& cell) {
+      StateAccess<S> access(cell.state, false);
+      emit(call(op_.function_, batch_.time, key, std::move(value), access.state()));
+      if (access.removed()) {
+        changes_.remove(hash, key, cell);
+      } else if (access.updated()) {
+        changes_.put(hash, key, cell, access.take());
+      } else if (op_.timed() && cell.state != nullptr && cell.change == nullptr) {
+        changes_.put(hash, key, cell, S(*cell.state));  // a record is an update
+      }
+    });
   }
 
   void time_out() {
