@@ -108,7 +108,6 @@ void LogWriter::roll() {
 }
 
 void LogWriter::write(std::vector<LogRecord> records, std::uint64_t release) {
-  expect_newest_epoch();
   if (wants_roll_ || file_->size() >= segment_bytes_) roll();
   std::vector<LogEntry> entries;
   entries.reserve(records.size() + 1);
