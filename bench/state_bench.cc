@@ -274,6 +274,8 @@ WEIR_WINDOW_BENCH(state_window_inverse_p99_weir, Sums, 3600s, Figure::kP99);
 WEIR_WINDOW_BENCH(state_window_inverse_p99_raw, Sums, 3600s, Figure::kMedian);
 WEIR_WINDOW_BENCH(state_window_bytes_weir, Maxima, 3600s, Figure::kPeak);
 WEIR_WINDOW_BENCH(state_window_bytes_raw, Maxima, 3600s, Figure::kRaw);
+WEIR_WINDOW_BENCH(state_window_inverse_bytes_weir, Sums, 3600s, Figure::kPeak);
+WEIR_WINDOW_BENCH(state_window_inverse_bytes_raw, Sums, 3600s, Figure::kRaw);
 #undef WEIR_WINDOW_BENCH
 
 }  // namespace

@@ -2,9 +2,9 @@
 // map_with_state of many keys, from the cut to the end of the batch.
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 
 constexpr std::int64_t kRecords = 100'000;
 constexpr std::uint32_t kPartitions = 2;
+constexpr int kBatches = 1000;
 
 struct Piece {
   std::uint64_t first = 0;  ///< key
@@ -34,11 +35,9 @@ struct Piece {
   }
 };
 
-std::string key_of(std::uint64_t number) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
-  return text;
-}
+/// Sixteen bytes, in one piece.
+using Key = std::array<std::uint64_t, 2>;
+Key key_of(std::uint64_t number) { return {number * 0x9E3779B97F4A7C15U, number}; }
 
 /// The first batches give every key once; the later ones kRecords records over one key in a
 /// hundred, another hundredth each time.
@@ -54,8 +53,8 @@ class KeySource {
     const std::uint64_t offset = from % 100;
     return {{offset, 100, kRecords / 2}, {offset, 100, kRecords / 2}};
   }
-  std::vector<std::pair<std::string, std::int64_t>> read(const Piece& piece) const {
-    std::vector<std::pair<std::string, std::int64_t>> records;
+  std::vector<std::pair<Key, std::int64_t>> read(const Piece& piece) const {
+    std::vector<std::pair<Key, std::int64_t>> records;
     records.reserve(piece.count);
     std::uint64_t key = piece.first;
     for (std::uint64_t i = 0; i < piece.count; ++i) {
@@ -76,9 +75,10 @@ class KeySource {
   std::uint64_t keys_ = 0;
 };
 
-/// One iteration is one batch, from the cut to its end; with `checkpoints` every tenth is made a
-/// CHECKPOINT of.
-void run_batches(benchmark::State& state, std::int64_t keys, bool checkpoints) {
+/// A batch's time, from the cut to its end, that `percent` of a thousand stay below; with
+/// `checkpoints` every tenth is made a CHECKPOINT of.
+double batch_seconds(std::int64_t keys, bool checkpoints, std::size_t percent) {
+  std::vector<double> times;
   std::string directory = (std::filesystem::temp_directory_path() / "weir-bench-XXXXXX").string();
   if (mkdtemp(directory.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
   {
@@ -90,7 +90,7 @@ void run_batches(benchmark::State& state, std::int64_t keys, bool checkpoints) {
     weir::StreamingContext stream(context, 100ms, {.clock = clock, .checkpoint_interval = 1s});
     if (checkpoints) stream.checkpoint(directory);
     stream.source_stream(KeySource(static_cast<std::uint64_t>(keys)))
-        .map_with_state(weir::StateSpec([](const std::string&, std::optional<std::int64_t> value,
+        .map_with_state(weir::StateSpec([](const Key&, std::optional<std::int64_t> value,
                                            weir::State<std::int64_t>& sum) {
                           sum.update(sum.get_optional().value_or(0) + *value);
                           return true;
@@ -104,30 +104,30 @@ void run_batches(benchmark::State& state, std::int64_t keys, bool checkpoints) {
       stream.await_batch(batch);
     };
     for (int i = 0; i < 5; ++i) run_batch();
-    std::vector<double> times;
-    for (auto _ : state) {
+    for (int i = 0; i < kBatches; ++i) {
       const auto begin = std::chrono::steady_clock::now();
       run_batch();
       times.push_back(
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-      state.SetIterationTime(times.back());
     }
-    std::ranges::sort(times);
-    state.counters["p50_ms"] = times[times.size() / 2] * 1e3;
-    state.counters["p99_ms"] = times[times.size() * 99 / 100] * 1e3;
     stream.stop({.graceful = false});
   }
   std::filesystem::remove_all(directory);
+  std::ranges::sort(times);
+  return times[times.size() * percent / 100];
 }
 
-void stream_state_keys_weir(benchmark::State& state) { run_batches(state, 1'000'000, false); }
-void stream_state_keys_raw(benchmark::State& state) { run_batches(state, 10'000, false); }
-void stream_state_checkpoints_weir(benchmark::State& state) { run_batches(state, 1'000'000, true); }
-void stream_state_checkpoints_raw(benchmark::State& state) { run_batches(state, 1'000'000, false); }
-
-BENCHMARK(stream_state_keys_weir)->UseManualTime()->Iterations(200);
-BENCHMARK(stream_state_keys_raw)->UseManualTime()->Iterations(200);
-BENCHMARK(stream_state_checkpoints_weir)->UseManualTime()->Iterations(200);
-BENCHMARK(stream_state_checkpoints_raw)->UseManualTime()->Iterations(200);
+#define WEIR_STREAM_STATE_BENCH(name, keys, checkpoints, percent)                           \
+  void name(benchmark::State& state) {                                                      \
+    for (auto _ : state) state.SetIterationTime(batch_seconds(keys, checkpoints, percent)); \
+  }                                                                                         \
+  BENCHMARK(name)->UseManualTime()->Iterations(1)->Unit(benchmark::kMicrosecond)
+WEIR_STREAM_STATE_BENCH(stream_state_keys_weir, 1'000'000, false, 50);
+WEIR_STREAM_STATE_BENCH(stream_state_keys_raw, 10'000, false, 50);
+WEIR_STREAM_STATE_BENCH(stream_state_checkpoints_weir, 1'000'000, true, 50);
+WEIR_STREAM_STATE_BENCH(stream_state_checkpoints_raw, 1'000'000, false, 50);
+WEIR_STREAM_STATE_BENCH(stream_state_checkpoints_p99_weir, 1'000'000, true, 99);
+WEIR_STREAM_STATE_BENCH(stream_state_checkpoints_p99_raw, 1'000'000, false, 99);
+#undef WEIR_STREAM_STATE_BENCH
 
 }  // namespace
