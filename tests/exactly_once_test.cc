@@ -1,5 +1,6 @@
 // The ledger with restarts: numbered lines paced into a real Kafka while workers and drivers are
-// killed and the broker restarts. State, window and sink must equal what was written, exactly.
+// killed and the broker restarts. State and sink must equal what was written, exactly, and the
+// window what the sink got of it in its time.
 //
 // WEIR_LEDGER_SECONDS (default 60) sets how long lines come; beyond the first minute nothing is
 // killed, and memory, descriptors and log are watched: scripts/soak.
@@ -27,6 +28,7 @@ constexpr int kLinesPerSecond = 4000;
 constexpr int kStormSeconds = 60;
 constexpr int kWorkerKills = 12;
 constexpr int kDriverKills = 6;
+constexpr std::int64_t kWindowMicroseconds = 20'000'000;  // the job's
 
 int seconds_of_input() {
   const char* given = std::getenv("WEIR_LEDGER_SECONDS");
@@ -96,14 +98,19 @@ std::optional<std::uint64_t> open_batch(const std::string& checkpoint) {
   return *open.rbegin();
 }
 
-/// "key count" lines.
-Totals read_counts(const std::string& path) {
+/// Of one of the job's files: a batch's time, then "key count" lines.
+struct AsOf {
+  std::int64_t time = 0;  // microseconds
   Totals totals;
+};
+AsOf read_counts(const std::string& path) {
+  AsOf counts;
   std::ifstream in(path);
   std::string key;
   std::int64_t count = 0;
-  while (in >> key >> count) totals[key] += count;
-  return totals;
+  in >> counts.time;
+  while (in >> key >> count) counts.totals[key] += count;
+  return counts;
 }
 
 std::int64_t sum(const Totals& totals) {
@@ -112,8 +119,8 @@ std::int64_t sum(const Totals& totals) {
   return all;
 }
 
-/// All batches of the files sink, "key,count" lines.
-Totals read_sink(const std::string& directory) {
+/// What the files sink was given by batches of times in (after, until]: "key,count,time" lines.
+Totals read_sink(const std::string& directory, std::int64_t after, std::int64_t until) {
   Totals totals;
   for (const auto& batch : std::filesystem::directory_iterator(directory)) {
     const std::string name = batch.path().filename();
@@ -121,9 +128,10 @@ Totals read_sink(const std::string& directory) {
     for (const auto& file : std::filesystem::directory_iterator(batch.path())) {
       if (!std::string(file.path().filename()).starts_with("part-")) continue;
       std::ifstream in(file.path());
-      for (std::string line; std::getline(in, line);) {
-        const auto comma = line.rfind(',');
-        totals[line.substr(0, comma)] += std::stoll(line.substr(comma + 1));
+      std::string key, count, time;
+      while (std::getline(in, key, ',') && std::getline(in, count, ',') && std::getline(in, time)) {
+        const std::int64_t at = std::stoll(time);
+        if (after < at && at <= until) totals[key] += std::stoll(count);
       }
     }
   }
@@ -281,7 +289,9 @@ TEST(ExactlyOnce, StateWindowAndSinkEqualTheLedgerThroughKills) {
   const std::int64_t written = sum(ledger);
   ASSERT_GE(written, std::int64_t{seconds} * kLinesPerSecond * 95 / 100);
   EXPECT_TRUE(eventually(
-      [&] { return sum(read_counts(out + "/totals")) >= written || driver.ended().has_value(); },
+      [&] {
+        return sum(read_counts(out + "/totals").totals) >= written || driver.ended().has_value();
+      },
       std::chrono::minutes(1)));
   const auto ended = driver.stop_gracefully();
   EXPECT_EQ(ended, 0) << read_file(folder.file("log"));
@@ -289,10 +299,13 @@ TEST(ExactlyOnce, StateWindowAndSinkEqualTheLedgerThroughKills) {
   std::printf("%d worker kills, %d driver kills, %zu of them while a batch was open; %lld lines\n",
               kWorkerKills, kDriverKills, during, static_cast<long long>(written));
   EXPECT_GE(during * 100, of_driver.size() * 80);
-  EXPECT_EQ(read_counts(out + "/totals"), ledger) << read_file(folder.file("log"));
-  EXPECT_EQ(read_counts(out + "/running"), ledger);
-  EXPECT_EQ(read_counts(out + "/window"), ledger);
-  EXPECT_EQ(read_sink(out + "/counts"), ledger);
+  EXPECT_EQ(read_counts(out + "/totals").totals, ledger) << read_file(folder.file("log"));
+  EXPECT_EQ(read_counts(out + "/running").totals, ledger);
+  const AsOf window = read_counts(out + "/window");
+  EXPECT_EQ(read_sink(out + "/counts", 0, window.time), ledger);
+  EXPECT_EQ(read_sink(out + "/counts", window.time - kWindowMicroseconds, window.time),
+            window.totals);
+  EXPECT_GT(sum(window.totals), 0);
   if (watch.empty()) return;
   std::printf("resident memory %+.2f MiB/min, at most %zu descriptors, %ju bytes of checkpoint\n",
               watch.resident_mib_per_minute(), watch.most_descriptors(), watch.most_bytes());

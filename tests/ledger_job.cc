@@ -3,15 +3,17 @@
 //
 //     ledger_job --brokers B --topic T --checkpoint DIR --out DIR [--weir.*]
 //
-// OUT/counts is a files sink of each batch's counts. OUT/totals, OUT/running and OUT/window are
-// replaced with every batch: "sequence key count" of update_state_by_key, of map_with_state and of
-// a window that is longer than the test. Ends on SIGTERM.
+// OUT/counts is a files sink of each batch's "key,count,time". OUT/totals, OUT/running and
+// OUT/window are replaced with every batch: the batch's time, then "key count" of
+// update_state_by_key, of map_with_state and of a window of 20 s. Times are microseconds. Ends on
+// SIGTERM.
 
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -40,13 +42,22 @@ Count key_of(const weir::kafka::Record& record) {
 std::int64_t plus(std::int64_t a, std::int64_t b) { return a + b; }
 std::int64_t minus(std::int64_t a, std::int64_t b) { return a - b; }
 
+/// With the batch's time.
+auto timed(const weir::Rdd<Count>& counts, weir::Time time) {
+  const std::int64_t ticks = time.time_since_epoch().count();
+  return counts.map(weir::bind(ticks, [](std::int64_t at, const Count& count) {
+    return std::tuple(count.first, count.second, at);
+  }));
+}
+
 /// Replaces the file, so that a reader sees one batch's content, whole.
 auto replace_file(std::string path) {
-  return [path = std::move(path)](const weir::Rdd<Count>& rdd) {
+  return [path = std::move(path)](const weir::Rdd<Count>& rdd, weir::Time time) {
     const auto content = rdd.collect();
     const std::string next = path + ".next";
     {
       std::ofstream out(next);
+      out << time.time_since_epoch().count() << '\n';
       for (const auto& [key, count] : content) out << key << ' ' << count << '\n';
     }
     std::filesystem::rename(next, path);
@@ -70,9 +81,10 @@ int run(int argc, char** argv) {
                                             .starting = weir::kafka::StartingPosition::earliest()})
             .map(weir::fn<&key_of>)
             .reduce_by_key(weir::fn<&plus>);
-    counts.write_to(weir::files::Sink(
-                        {.directory = out + "/counts", .format = weir::files::Format::kDelimited}),
-                    {.uid = "counts"});
+    counts.transform(&timed).write_to(
+        weir::files::Sink(
+            {.directory = out + "/counts", .format = weir::files::Format::kDelimited}),
+        {.uid = "counts"});
     counts
         .update_state_by_key([](const std::vector<std::int64_t>& values,
                                 std::optional<std::int64_t> total) -> std::optional<std::int64_t> {
@@ -91,7 +103,9 @@ int run(int argc, char** argv) {
         .foreach_rdd(replace_file(out + "/running"));
     counts
         .reduce_by_key_and_window(weir::fn<&plus>, weir::fn<&minus>,
-                                  {.length = 24h, .slide = 100ms})
+                                  {.length = 20s,
+                                   .slide = 100ms,
+                                   .keep = [](const Count& count) { return count.second != 0; }})
         .foreach_rdd(replace_file(out + "/window"));
   };
   auto stream = weir::StreamingContext::get_or_create(context, checkpoint, 100ms, setup,
