@@ -41,7 +41,8 @@ const internal::KeyInfo& known_key(const std::string& name, const std::string& w
 
 void print_help() {
   std::string text =
-      "Settings (command line, then environment, then the TOML file of --weir.conf):\n";
+      "Settings (command line, then environment, then the TOML file of --weir.conf). On the command "
+      "line the name of a <true|false> alone means true:\n";
   for (const auto& [name, key] : keys()) {
     text += fmt::format("  --weir.{}=<{}>  (default {}; {})\n      {}\n", name, key.type,
                         key.default_value.empty() ? "none" : key.default_value,
@@ -135,6 +136,8 @@ void refuse_value(const std::string& name, const std::string& value, const std::
   refuse(fmt::format("weir.{} is {}; it must be {} to {}", name, value, least, most));
 }
 
+bool KeyInfo::is_flag() const { return type == type_name(false); }
+
 const char* type_name(const std::string&) { return "text"; }
 const char* type_name(bool) { return "true|false"; }
 const char* type_name(std::int64_t) { return "number"; }
@@ -169,8 +172,14 @@ void Config::load(int& argc, char** argv) {
       print_help();
       std::exit(0);
     }
-    if (equals == std::string::npos) refuse(argument + ": write --weir." + name + "=value");
-    const std::string value = argument.substr(equals + 1);
+    std::string value;
+    if (equals != std::string::npos) {
+      value = argument.substr(equals + 1);
+    } else if (name != "conf" && known_key(name, "command line").is_flag()) {
+      value = "true";
+    } else {
+      refuse(argument + ": write --weir." + name + "=value");
+    }
     if (name != "conf") known_key(name, "command line").check("--weir." + name, value);
     command_line[name] = value;
   }

@@ -20,6 +20,8 @@ struct KeyInfo {
   std::string default_value;
   std::string meaning;
   void (*check)(const std::string& name, const std::string& value);
+
+  bool is_flag() const;
 };
 
 void register_key(KeyInfo info);
@@ -66,8 +68,8 @@ class ConfigKey {
 };
 
 /// Settings by name. Where one is given several times the first of these wins: command line
-/// (`--weir.master=local[2]`), environment (`WEIR_MASTER`), the TOML file named by `--weir.conf`,
-/// code. A value type; not synchronised.
+/// (`--weir.master=local[2]`; the name of a flag alone means true), environment (`WEIR_MASTER`),
+/// the TOML file named by `--weir.conf`, code. A value type; not synchronised.
 class Config {
  public:
   Config() = default;

@@ -185,6 +185,12 @@ TEST_F(ConfigLoading, UnknownSettingsAreRefusedWithTheirPlace) {
   EXPECT_THROW(Config().set("test.cuont", "1"), Error);
 }
 
+TEST_F(ConfigLoading, AFlagsNameAloneMeansTrue) {
+  Config config;
+  load(config, {"--weir.test.flag"});
+  EXPECT_TRUE(config.get(kFlag));
+}
+
 TEST_F(ConfigLoading, MalformedValuesAreRefusedWithNameAndValue) {
   for (const char* argument :
        {"--weir.test.count=1x", "--weir.test.count=", "--weir.test.count=99999999999999999999",

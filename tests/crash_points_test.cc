@@ -1,20 +1,9 @@
 // A job is killed at every crash point that it has, at several passings, in its first life and in
 // its second one, and started again: sink, state and window must equal what was written, exactly.
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <map>
 #include <mutex>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -22,176 +11,17 @@
 
 #include <gtest/gtest.h>
 
-#include "process_tools.h"
+#include "crash_point_stream.h"
 
 namespace weir::test {
 namespace {
 
-using Totals = std::map<std::string, std::int64_t>;
-
-constexpr int kFiles = 14;  // one batch each
-constexpr int kLinesPerFile = 40;
-constexpr int kKeys = 8;
 constexpr unsigned kAtATime = 3;  // a run waits for disk and clock most of the time
 
 /// Where the second life of a stream begins: in the middle of a batch, or when batches are
 /// committed and no CHECKPOINT says that their input will not be needed again.
 const std::string kFirstDeath = "batch.before-commit:4";
 const std::string kFirstDeathBeforeReplay = "checkpoint.before-sync:1";
-
-/// Of a process that has ended.
-struct Ending {
-  int status = 0;
-  std::string died;  ///< the process that the crash point killed; empty: none
-  bool was_worker = false;
-  bool hung = false;
-
-  bool ended_well() const { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
-  bool was_killed() const { return !hung && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
-};
-
-/// What was written for the job to count.
-Totals write_lines(const std::string& directory) {
-  std::filesystem::create_directory(directory);
-  Totals ledger;
-  int number = 0;
-  for (int file = 0; file < kFiles; ++file) {
-    std::ostringstream lines;
-    for (int line = 0; line < kLinesPerFile; ++line, ++number) {
-      const std::string key = "key" + std::to_string(number % kKeys);
-      lines << key << ' ' << number << '\n';
-      ++ledger[key];
-    }
-    std::ofstream(directory + "/" + std::to_string(file)) << lines.str();
-  }
-  return ledger;
-}
-
-/// One stream: its folders, and the lives of its driver.
-class Stream {
- public:
-  Stream() : ledger_(write_lines(folder_.file("in"))) {
-    std::filesystem::create_directory(folder_.file("out"));
-  }
-
-  /// Until the driver ends. `point` may be empty.
-  Ending run(const std::string& point) {
-    const std::string once = folder_.file("once");
-    const std::string lines = std::to_string(kFiles * kLinesPerFile);
-    const std::string in = folder_.file("in");
-    const std::string out = folder_.file("out");
-    const std::string checkpoint = folder_.file("checkpoint");
-    const std::string log = folder_.file("log");
-    std::filesystem::remove(once);
-    const std::string at = "WEIR_CRASH_AT=" + point;
-    const std::string once_variable = "WEIR_CRASH_ONCE=" + once;
-    std::vector<const char*> arguments{WEIR_CRASH_POINT_JOB,
-                                       "--in",
-                                       in.c_str(),
-                                       "--lines",
-                                       lines.c_str(),
-                                       "--checkpoint",
-                                       checkpoint.c_str(),
-                                       "--out",
-                                       out.c_str(),
-                                       "--weir.master=local-cluster[2,1]",
-                                       nullptr};
-    std::vector<const char*> environment;
-    for (char** variable = environ; *variable != nullptr; ++variable) {
-      environment.push_back(*variable);
-    }
-    if (!point.empty()) environment.insert(environment.end(), {at.c_str(), once_variable.c_str()});
-    environment.push_back(nullptr);
-
-    const pid_t pid = fork();
-    if (pid == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      const int to = open(log.c_str(), O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
-      dup2(to, STDOUT_FILENO);
-      dup2(to, STDERR_FILENO);
-      execve(WEIR_CRASH_POINT_JOB, const_cast<char**>(arguments.data()),
-             const_cast<char**>(environment.data()));
-      _exit(127);
-    }
-    Ending ending;
-    ending.hung = !eventually([&] { return waitpid(pid, &ending.status, WNOHANG) == pid; },
-                              std::chrono::minutes(1));
-    if (ending.hung) {
-      kill(pid, SIGKILL);
-      waitpid(pid, &ending.status, 0);
-    }
-    ending.died = read_file(once);
-    ending.was_worker = !ending.died.empty() && ending.died != std::to_string(pid);
-    return ending;
-  }
-
-  /// As a worker does that dies after it wrote a snapshot and before anybody knew of it.
-  void leave_a_state_file() {
-    std::ofstream(folder_.file("checkpoint/state/snap-0000000000000000.snp")) << "WEIRSNP1";
-  }
-
-  /// Then batches have to be run again for their state.
-  void lose_state() { std::filesystem::remove_all(folder_.file("checkpoint/state")); }
-
-  /// What is wrong with the job's results; empty: nothing.
-  std::string difference() const {
-    std::string found;
-    const auto compare = [&](const char* what, const Totals& counted) {
-      if (counted == ledger_) return;
-      found += std::string(" ") + what + ":";
-      for (const auto& [key, count] : counted) found += " " + key + "=" + std::to_string(count);
-    };
-    for (const char* name : {"totals", "running", "window"}) {
-      compare(name, read_counts(folder_.file(std::string("out/") + name)));
-    }
-    compare("sink", read_sink());
-    return found + unfinished_files();
-  }
-
-  std::string log() const { return read_file(folder_.file("log")); }
-
- private:
-  static Totals read_counts(const std::string& path) {
-    Totals totals;
-    std::ifstream in(path);
-    std::string key;
-    std::int64_t count = 0;
-    while (in >> key >> count) totals[key] += count;
-    return totals;
-  }
-
-  Totals read_sink() const {
-    Totals totals;
-    std::error_code none;
-    for (const auto& file : std::filesystem::recursive_directory_iterator(sink(), none)) {
-      if (!std::string(file.path().filename()).starts_with("part-")) continue;
-      std::ifstream in(file.path());
-      for (std::string line; std::getline(in, line);) {
-        const auto comma = line.rfind(',');
-        totals[line.substr(0, comma)] += std::stoll(line.substr(comma + 1));
-      }
-    }
-    return totals;
-  }
-
-  /// All that a sink may hold are whole batches and what it knows of itself.
-  std::string unfinished_files() const {
-    std::string found;
-    std::error_code none;
-    for (const auto& file : std::filesystem::recursive_directory_iterator(sink(), none)) {
-      const std::string name = std::filesystem::relative(file.path(), sink());
-      const bool known = name.starts_with("batch-") || name == "_weir" || name == "_weir/fence" ||
-                         name == "_weir/last" || name == "_weir/lock" || name == "_weir/staging";
-      if (!known) found += " left in the sink: " + name;
-    }
-    return found;
-  }
-
-  std::string sink() const { return folder_.file("out/counts"); }
-
-  const TempFolder folder_;
-  const Totals ledger_;
-};
 
 /// Those of state and staged files are passed by tasks.
 bool is_in_workers(const std::string& point) {

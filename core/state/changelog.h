@@ -27,7 +27,7 @@ void write_state_file(int descriptor, const std::string& path, std::string_view 
 ///     "WEIRCHG1", then the deltas, which only the pieces that name them tell apart
 class Changelog {
  public:
-  explicit Changelog(std::uint64_t roll_bytes = 64u << 20) : roll_bytes_(roll_bytes) {}
+  explicit Changelog(std::uint64_t roll_bytes = 16u << 20) : roll_bytes_(roll_bytes) {}
 
   /// Throws Error(kUnreachable) with path, bytes and cause.
   StatePiece append(const std::string& directory, std::string_view bytes);
