@@ -73,7 +73,8 @@ const ConfigKey<Duration> kFetchTimeout(
     "a fetch fails when a worker sends nothing of what was asked for this long (10ms to 1h)");
 const ConfigKey<std::int64_t> kStageCacheBytes(
     "cluster.stage-cache-bytes", 16 * 1024 * 1024,
-    "serialized size of the stages that a worker keeps loaded, bytes (0 to 1073741824)");
+    "serialized size, and 16384 for each, of the stages that a worker keeps loaded, bytes (0 to "
+    "1073741824)");
 
 }  // namespace
 

@@ -41,7 +41,8 @@ const internal::KeyInfo& known_key(const std::string& name, const std::string& w
 
 void print_help() {
   std::string text =
-      "Settings (command line, then environment, then the TOML file of --weir.conf). On the command "
+      "Settings (command line, then environment, then the TOML file of --weir.conf). On the "
+      "command "
       "line the name of a <true|false> alone means true:\n";
   for (const auto& [name, key] : keys()) {
     text += fmt::format("  --weir.{}=<{}>  (default {}; {})\n      {}\n", name, key.type,

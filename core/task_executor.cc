@@ -8,6 +8,13 @@
 #include "weir/core/task_run.h"
 
 namespace weir {
+namespace {
+
+/// What a stage counts for beside its serialized size: its nodes. Matters where every batch has
+/// stages of its own, with another bound value in them.
+constexpr std::size_t kLoadedBytes = 16u << 10;
+
+}  // namespace
 
 TaskExecutor::TaskExecutor(Options options, SegmentFetcher* fetcher)
     : options_(options), fetcher_(fetcher) {}
@@ -39,8 +46,8 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
   const std::scoped_lock lock(mutex_);
   const auto [at, inserted] = stages_.try_emplace(program.hash);
   if (inserted) {
-    at->second = {loaded, program.bytes.size(), 0};
-    stage_bytes_ += program.bytes.size();
+    at->second = {loaded, program.bytes.size() + kLoadedBytes, 0};
+    stage_bytes_ += at->second.bytes;
   }
   at->second.last_use = ++uses_;
   while (stage_bytes_ > options_.stage_cache_bytes && stages_.size() > 1) {

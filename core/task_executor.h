@@ -40,7 +40,8 @@ class TaskExecutor {
   struct Options {
     WorkerId self;
     std::uint64_t inline_limit = 8 * 1024;  ///< map output bytes per reducer sent inline; 0: none
-    std::size_t stage_cache_bytes = 16u << 20;  ///< serialized size of the loaded stages kept
+    /// Of the loaded stages kept: their serialized sizes and 16 KiB for each.
+    std::size_t stage_cache_bytes = 16u << 20;
   };
 
   /// `fetcher` may be null where every segment is local; it must outlive the executor.

@@ -59,6 +59,20 @@ TEST(TaskExecutor, AStageIsRunByItsNameAsLongAsItIsLoaded) {
   EXPECT_TRUE(std::holds_alternative<Done>(executor.run(named, progress).value()));
 }
 
+TEST(TaskExecutor, ManySmallStagesDoNotStayLoaded) {
+  Context context(Config().set("master", "local[1]"));
+  TaskExecutor executor({.self = {}, .stage_cache_bytes = 1u << 20}, nullptr);
+  TaskExecutor::Progress progress;
+  const auto numbers = context.parallelize({1, 2}, 1);
+  const auto task_with = [&](int bound) {  // a stage of its own for each
+    return task_of(numbers.map(bind(bound, [](int add, int x) { return x + add; })), 0);
+  };
+  const StageHash first = task_with(0).program->hash;
+  for (int i = 0; i < 100; ++i) (void)executor.run(task_with(i), progress);
+  EXPECT_FALSE(executor.knows_stage(first));
+  EXPECT_TRUE(executor.knows_stage(task_with(99).program->hash));
+}
+
 TEST(Loaders, OnlyRegisteredCodeIsFound) {
   Context context(Config().set("master", "local[1]"));
   const CodeId known = context.parallelize({1}, 1).dataset()->code();
