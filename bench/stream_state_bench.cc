@@ -2,80 +2,30 @@
 // map_with_state of many keys, from the cut to the end of the batch.
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
-#include "weir/dstream/memory_source.h"
 #include "weir/weir.h"
+
+#include "key_source.h"
 
 namespace {
 
 using namespace std::chrono_literals;
+using weir::bench::Key;
+using weir::bench::KeySource;
 
-constexpr std::int64_t kRecords = 100'000;
+constexpr std::uint64_t kRecords = 100'000;
 constexpr std::uint32_t kPartitions = 2;
 constexpr int kBatches = 500;
 constexpr auto kInterval = 20ms;
-
-struct Piece {
-  std::uint64_t first = 0;  ///< key
-  std::uint64_t step = 1;
-  std::uint64_t count = 0;
-
-  template <class Archive>
-  void serialize(Archive& ar, unsigned) {
-    ar & first & step & count;
-  }
-};
-
-/// Sixteen bytes, in one piece.
-using Key = std::array<std::uint64_t, 2>;
-Key key_of(std::uint64_t number) { return {number * 0x9E3779B97F4A7C15U, number}; }
-
-/// The first batches give every key once; the later ones kRecords records over one key in a
-/// hundred, another hundredth each time.
-class KeySource {
- public:
-  KeySource() = default;
-  explicit KeySource(std::uint64_t keys) : keys_(keys) {}
-
-  std::uint64_t initial() { return 0; }
-  std::uint64_t latest(std::uint64_t from, const weir::SourceLimit&) { return from + 1; }
-  std::vector<Piece> plan(std::uint64_t from, std::uint64_t) const {
-    if (from == 0) return {{0, 2, keys_ / 2}, {1, 2, keys_ / 2}};
-    const std::uint64_t offset = from % 100;
-    return {{offset, 100, kRecords / 2}, {offset, 100, kRecords / 2}};
-  }
-  std::vector<std::pair<Key, std::int64_t>> read(const Piece& piece) const {
-    std::vector<std::pair<Key, std::int64_t>> records;
-    records.reserve(piece.count);
-    std::uint64_t key = piece.first;
-    for (std::uint64_t i = 0; i < piece.count; ++i) {
-      records.emplace_back(key_of(key), 1);
-      key += piece.step;
-      if (key >= keys_) key = piece.first;
-    }
-    return records;
-  }
-  void released(std::uint64_t) {}
-
-  template <class Archive>
-  void serialize(Archive& ar, unsigned) {
-    ar & keys_;
-  }
-
- private:
-  std::uint64_t keys_ = 0;
-};
 
 /// A batch's time, from the cut to its end, that `percent` of all stay below. They come at their
 /// interval, as in a stream that keeps up; with `checkpoints` there is a CHECKPOINT every second.
@@ -91,7 +41,7 @@ double batch_seconds(std::int64_t keys, bool checkpoints, std::size_t percent) {
                               .set("stop-on-signal", "false"));
     weir::StreamingContext stream(context, kInterval, {.clock = clock, .checkpoint_interval = 1s});
     if (checkpoints) stream.checkpoint(directory);
-    stream.source_stream(KeySource(static_cast<std::uint64_t>(keys)))
+    stream.source_stream(KeySource(static_cast<std::uint64_t>(keys), kRecords))
         .map_with_state(weir::StateSpec([](const Key&, std::optional<std::int64_t> value,
                                            weir::State<std::int64_t>& sum) {
                           sum.update(sum.get_optional().value_or(0) + *value);
