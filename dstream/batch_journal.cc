@@ -138,6 +138,12 @@ void BatchJournal::delete_other_than(const std::set<std::string>& used) {
   }
 }
 
+void BatchJournal::begin(const std::map<std::string, std::string>& positions) {
+  WEIR_CRASH_POINT("begin.before-record");
+  log_->await(log_->append(start_record(positions)));
+  WEIR_CRASH_POINT("begin.recorded");
+}
+
 // --- while batches run ---
 
 std::uint64_t BatchJournal::intent(const Batch& batch, Time zero_time,

@@ -66,6 +66,8 @@ class BatchJournal {
   /// what their state is made of. Throws Error(kDataLoss) where that cannot be done.
   Recovery recover(const StreamGraph& graph, Callbacks callbacks);
 
+  /// Records where the inputs of a stream that has no batch yet begin, durably.
+  void begin(const std::map<std::string, std::string>& positions);
   /// Records what the batch owns; returns the hash of that.
   std::uint64_t intent(const Batch& batch, Time zero_time, const std::vector<BatchInput>& inputs);
   /// Until then no effect of the batch may begin. Throws what writing threw.

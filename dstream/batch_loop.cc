@@ -96,6 +96,7 @@ void BatchLoop::start() {
   for (const auto& input : options_.graph->inputs()) {
     input->start(recovery.last.sequence == 0 ? Time::min() : recovery.last.time);
   }
+  if (options_.journal && recovery.last.sequence == 0) begin(recovery);
   recovery.last.sequence = std::max(recovery.last.sequence, open_sinks(recovery));
   WEIR_CRASH_POINT("recovery.sinks-opened");
   const Time started = now();
@@ -191,6 +192,14 @@ Recovery BatchLoop::recover() {
     }
   }
   return recovery;
+}
+
+/// A stream without a batch: what comes from now on belongs to it, also if this driver ends before
+/// it cuts one.
+void BatchLoop::begin(const Recovery& recovery) const {
+  std::map<std::string, std::string> positions;
+  for (const auto& input : options_.graph->inputs()) positions[input->name()] = input->position();
+  if (positions != recovery.positions) options_.journal->begin(positions);
 }
 
 /// Windows are made of the batches at today's grid points and are due at these. Throws

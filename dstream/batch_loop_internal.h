@@ -91,6 +91,7 @@ class BatchLoop {
   void start();
   void attach_states();
   Recovery recover();
+  void begin(const Recovery& recovery) const;
   void require_windows_have(const Recovery& recovery) const;
   /// Returns the newest batch that any sink holds.
   std::uint64_t open_sinks(const Recovery& recovery);

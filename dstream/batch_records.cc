@@ -11,7 +11,8 @@ namespace weir::internal {
 namespace {
 
 // Names of sections; all are slim archives of version 1.
-const std::string kInputPrefix = "input/";   // INTENT: InputSection; CHECKPOINT: the end alone
+const std::string kInputPrefix = "input/";   // INTENT: InputSection; CHECKPOINT: the end alone;
+                                             // CHECKPOINT(0): where the first batch begins
 const std::string kStatePrefix = "state/";   // COMMIT: StateDeltas; CHECKPOINT: StateLineage
 const std::string kOperators = "operators";  // first INTENT of an epoch, CHECKPOINT
 const std::string kSinks = "sinks";          // COMMIT, CHECKPOINT: what they hold, by uid
@@ -129,6 +130,14 @@ LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& i
   return record;
 }
 
+LogRecord start_record(const std::map<std::string, std::string>& positions) {
+  LogRecord record{LogRecord::Kind::kCheckpoint, 0, Time(), {}};
+  for (const auto& [name, position] : positions) {
+    record.sections.push_back(section(kInputPrefix + name, position));
+  }
+  return record;
+}
+
 // --- reading ---
 
 RecordedStream::RecordedStream(const LogHistory& history) : history_(history) {
@@ -141,8 +150,10 @@ RecordedStream::RecordedStream(const LogHistory& history) : history_(history) {
     recovery_.last = {set.sequence, set.time};
     recovery_.committed = set.sequence;
     recovery_.checkpointed = recovery_.last;
-    newest_operators = newest_done = &set;
-    job = read_section<RecordedJob>(set, kJob);
+    if (set.sequence != 0) {
+      newest_operators = newest_done = &set;
+      job = read_section<RecordedJob>(set, kJob);
+    }
     for (const LogSection& each : set.sections) {
       if (!each.name.starts_with(kInputPrefix)) continue;
       recovery_.positions[each.name.substr(kInputPrefix.size())] =

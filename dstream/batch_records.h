@@ -73,6 +73,9 @@ LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& i
                             const HeldBySinks& sinks,
                             const std::map<std::string, StateLineage>& states);
 
+/// CHECKPOINT(0): where the inputs of a stream that has no batch yet begin, by name.
+LogRecord start_record(const std::map<std::string, std::string>& positions);
+
 /// What a log's records say together. Reading throws Error(kCorrupt) with section and batch.
 class RecordedStream {
  public:

@@ -41,6 +41,7 @@ class SourceInput final : public StreamInput {
     if (!resumed_) position_ = source_.initial();
   }
 
+  std::string position() const override { return encode(position_); }
   bool is_replayable() const override { return true; }
   void restore(const Batch& batch, const BatchInput& input) override {
     deliver(batch.time, read_position(input.from), read_position(input.end));

@@ -38,6 +38,8 @@ class StreamInput {
   /// Before `start`: what an earlier driver's batch owns, in ascending order. Throws
   /// Error(kCorrupt) if the positions cannot be read.
   virtual void restore(const Batch& batch, const BatchInput& input);
+  /// After `start`: where the next batch begins, for `resume`; empty if it is not replayable.
+  virtual std::string position() const { return {}; }
   /// Before `start`: where the next batch begins, when no restored one says it.
   virtual void resume(const std::string& position);
   /// Batches up to `time` are done, will not be run again, and their RDDs are forgotten.

@@ -50,7 +50,38 @@ class StreamRecovery : public Recovery {
   }
 };
 
+/// Of numbers that others append, from the newest one on.
+struct Tail {
+  static inline std::atomic<int> end{0};
+  int initial() { return end; }
+  int latest(int, const SourceLimit&) { return end; }
+  std::vector<std::pair<int, int>> plan(int from, int to) const { return {{from, to}}; }
+  std::vector<int> read(const std::pair<int, int>& range) const {
+    std::vector<int> numbers;
+    for (int number = range.first; number < range.second; ++number) numbers.push_back(number);
+    return numbers;
+  }
+  void released(int) {}
+};
+
 // --- ends ---
+
+TEST_F(StreamRecovery, WhereAStreamBeginsIsKnownBeforeItsFirstBatch) {
+  const auto numbers = std::make_shared<MemoryOutput<int>>();
+  const auto setup = [&](StreamingContext& stream) {
+    stream.source_stream(Tail()).write_to(MemorySink<int>(numbers), {.uid = "numbers"});
+  };
+  Tail::end = 10;
+  for (int life = 0; life < 3; ++life) {
+    auto driver = start(setup);
+    Tail::end += 2;
+    driver->kill();
+  }
+  auto driver = start(setup);
+  driver->run(1, 1);
+  driver->stop();
+  EXPECT_EQ(numbers->batches(), (std::vector<std::vector<int>>{{10, 11, 12, 13, 14, 15}}));
+}
 
 TEST_F(StreamRecovery, AfterAStopTheStateIsKeptAndNothingRunsAgain) {
   auto driver = start(totals());

@@ -20,7 +20,8 @@ std::string RecordRules::accept(LogRecord::Kind kind, std::uint64_t sequence) {
       return fmt::format("COMMIT({}) of a batch that has {}", sequence,
                          sequence <= last_ ? "one already, or never had an INTENT" : "no INTENT");
     case LogRecord::Kind::kCheckpoint:
-      if (sequence == 0 || !is_committed(sequence)) {
+      // That of 0 says where a stream begins, as long as it has no batch.
+      if (!is_committed(sequence) || (sequence == 0 && last_ != 0)) {
         return fmt::format("CHECKPOINT({}) though {}", sequence, describe_open());
       }
       if (sequence < checkpoint_) {
