@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <mutex>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -64,11 +65,12 @@ Descriptor open_file(const std::string& path, int flags) {
 }
 
 void write_all(int file, std::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+  std::string_view left = bytes;
+  while (!left.empty()) {
+    const ssize_t written = ::write(file, left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(fmt::format("write {} bytes to", bytes.size()), path);
-    bytes.remove_prefix(static_cast<std::size_t>(written));
+    if (written < 0) fail(fmt::format("write {} of {} bytes to", left.size(), bytes.size()), path);
+    left.remove_prefix(static_cast<std::size_t>(written));
   }
 }
 
@@ -85,6 +87,11 @@ void sync_directory_at(const std::string& path) {
   const Descriptor directory = open_file(path, O_RDONLY | O_DIRECTORY);
   if (!directory) fail("open the directory", path);
   if (fsync(directory.get()) != 0) fail("sync the directory", path);
+}
+
+/// Where the one above exists.
+void make_directory(const std::string& path) {
+  if (mkdir(path.c_str(), kDirectoryMode) != 0 && errno != EEXIST) fail("make the directory", path);
 }
 
 /// With all that are missing above it, each made durable in the one above.
@@ -126,6 +133,11 @@ class PosixFile final : public DurableFile {
 
   std::uint64_t size() const override { return size_; }
 
+  bool is_removed() const override {
+    struct stat info {};
+    return fstat(file_.get(), &info) != 0 || info.st_nlink == 0;
+  }
+
  private:
   void expect_usable() const {
     if (!poisoned_) return;
@@ -139,6 +151,34 @@ class PosixFile final : public DurableFile {
   const Descriptor file_;
   std::uint64_t size_ = 0;
   bool poisoned_ = false;
+};
+
+class PosixReader final : public DurableReader {
+ public:
+  PosixReader(std::string path, Descriptor file) : path_(std::move(path)), file_(std::move(file)) {}
+
+  std::uint64_t size() const override {
+    struct stat info {};
+    if (fstat(file_.get(), &info) != 0) fail("look at", path_);
+    return static_cast<std::uint64_t>(info.st_size);
+  }
+
+  std::size_t read(std::uint64_t offset, std::span<char> to) override {
+    std::size_t filled = 0;
+    while (filled < to.size()) {
+      const ssize_t got = pread(file_.get(), to.data() + filled, to.size() - filled,
+                                static_cast<off_t>(offset + filled));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail(fmt::format("read at offset {} of", offset + filled), path_);
+      if (got == 0) break;
+      filled += static_cast<std::size_t>(got);
+    }
+    return filled;
+  }
+
+ private:
+  const std::string path_;
+  const Descriptor file_;
 };
 
 class PosixLock final : public StoreLock {
@@ -159,13 +199,17 @@ std::string whoever_we_are() {
 
 class DirectoryStore final : public DurableStore {
  public:
-  explicit DirectoryStore(std::string root) : root_(std::move(root)) {}
+  DirectoryStore(std::string root, bool is_ours) : root_(std::move(root)), is_ours_(is_ours) {}
 
   std::string name() const override { return root_; }
 
   std::unique_ptr<DurableFile> create(const std::string& path) override {
     check_store_path(path);
-    make_directories(full(parent_of(path)));
+    if (is_ours_) {
+      make_directories(full(parent_of(path)));
+    } else {
+      make_directory(full(parent_of(path)));
+    }
     Descriptor file = open_file(full(path), O_WRONLY | O_CREAT | O_EXCL | O_APPEND);
     if (!file) {
       if (errno == EEXIST) return nullptr;
@@ -174,28 +218,14 @@ class DirectoryStore final : public DurableStore {
     return std::make_unique<PosixFile>(full(path), std::move(file));
   }
 
-  std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length) override {
+  std::unique_ptr<DurableReader> open(const std::string& path) override {
     check_store_path(path);
-    const Descriptor file = open_file(full(path), O_RDONLY);
+    Descriptor file = open_file(full(path), O_RDONLY);
     if (!file) {
-      if (errno == ENOENT) throw Error(ErrorCode::kCorrupt, full(path) + " does not exist");
+      if (errno == ENOENT) return nullptr;
       fail("open", full(path));
     }
-    struct stat info {};
-    if (fstat(file.get(), &info) != 0) fail("look at", full(path));
-    const auto size = static_cast<std::uint64_t>(info.st_size);
-    std::string bytes(offset < size ? std::min(length, size - offset) : 0, '\0');
-    std::size_t filled = 0;
-    while (filled < bytes.size()) {
-      const ssize_t got = pread(file.get(), bytes.data() + filled, bytes.size() - filled,
-                                static_cast<off_t>(offset + filled));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(fmt::format("read at offset {} of", offset + filled), full(path));
-      if (got == 0) break;
-      filled += static_cast<std::size_t>(got);
-    }
-    bytes.resize(filled);
-    return bytes;
+    return std::make_unique<PosixReader>(full(path), std::move(file));
   }
 
   std::int64_t size(const std::string& path) override {
@@ -296,6 +326,7 @@ class DirectoryStore final : public DurableStore {
   }
 
   const std::string root_;  // absolute
+  const bool is_ours_;
   std::mutex replacing_;
 };
 
@@ -318,7 +349,11 @@ std::unique_ptr<DurableStore> open_directory_store(const std::string& directory)
     refuse(error.what());
   }
   if (access(root.c_str(), R_OK | W_OK | X_OK) != 0) refuse(std::strerror(errno));
-  return std::make_unique<DirectoryStore>(std::move(root));
+  return std::make_unique<DirectoryStore>(std::move(root), true);
+}
+
+std::unique_ptr<DurableStore> directory_store_at(const std::string& directory) {
+  return std::make_unique<DirectoryStore>(directory, false);
 }
 
 }  // namespace weir

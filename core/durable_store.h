@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,20 @@ class DurableFile {
   virtual void sync() = 0;
   /// Bytes appended so far.
   virtual std::uint64_t size() const = 0;
+  /// Whether somebody removed it: nobody will find what is appended from now on.
+  virtual bool is_removed() const = 0;
+};
+
+/// A file that is read piece by piece, which others may append to or remove meanwhile. One thread
+/// at a time.
+class DurableReader {
+ public:
+  virtual ~DurableReader() = default;
+  /// Bytes that there are now.
+  virtual std::uint64_t size() const = 0;
+  /// Fills `to` with what stands from `offset` on. Returns how many bytes that were: fewer where
+  /// the file ends.
+  virtual std::size_t read(std::uint64_t offset, std::span<char> to) = 0;
 };
 
 /// Held while it lives: one holder of a store at a time, over all processes.
@@ -32,10 +47,10 @@ class StoreLock {
   virtual ~StoreLock() = default;
 };
 
-/// Where what must survive is kept: a directory on every driver and worker today, an object store
-/// later, a simulation in tests. Paths are relative, with '/' between names; a name is made of
-/// letters, digits, '.', '-' and '_'. Thread-safe. Errors are Error(kUnreachable) with path and
-/// cause unless stated.
+/// Where what must survive is kept, batch log and state: a directory on every driver and worker
+/// today, an object store later, a simulation in tests. Paths are relative, with '/' between names;
+/// a name is made of letters, digits, '.', '-' and '_'. Thread-safe. Errors are Error(kUnreachable)
+/// with path and cause unless stated.
 class DurableStore {
  public:
   virtual ~DurableStore() = default;
@@ -46,9 +61,11 @@ class DurableStore {
   /// Creates a file that does not exist, with its parent directories; null if it exists. The file's
   /// name survives the machine's death after `sync_directory` of its parent.
   virtual std::unique_ptr<DurableFile> create(const std::string& path) = 0;
+  /// Null if there is no such file.
+  virtual std::unique_ptr<DurableReader> open(const std::string& path) = 0;
   /// Whole or part; fewer bytes than `length` where the file ends. Throws Error(kCorrupt) if there
   /// is no such file.
-  virtual std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length) = 0;
+  std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length);
   /// Bytes of a file, or -1 if there is none.
   virtual std::int64_t size(const std::string& path) = 0;
   /// Names of the files in a directory, sorted; empty if there is no such directory.
@@ -67,5 +84,10 @@ class DurableStore {
 /// A directory of the file system, created with mode 0700 where missing. Throws
 /// Error(kInvalidArgument) if it cannot be written, saying why.
 std::unique_ptr<DurableStore> open_directory_store(const std::string& directory);
+
+/// A directory that is another process's matter. Nothing is looked at before it is used, and
+/// `create` makes the directory only where the one above exists: a file system that is not mounted
+/// must not be mistaken for an empty one.
+std::unique_ptr<DurableStore> directory_store_at(const std::string& directory);
 
 }  // namespace weir

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -26,10 +27,21 @@ struct Content {
   std::vector<std::string> unsynced;
   std::uint64_t failed_syncs = 0;  ///< each is reported to everyone who has the file open
 
-  std::string all() const {
-    std::string bytes = synced;
-    for (const std::string& piece : unsynced) bytes += piece;
-    return bytes;
+  std::size_t read(std::uint64_t offset, std::span<char> to) const {
+    std::size_t begin = 0;  // of the piece
+    std::size_t filled = 0;
+    const auto take = [&](const std::string& piece) {
+      const std::uint64_t at = offset + filled - begin;
+      begin += piece.size();
+      if (at >= piece.size()) return;
+      filled += piece.copy(to.data() + filled, to.size() - filled, at);
+    };
+    take(synced);
+    for (const std::string& piece : unsynced) {
+      if (filled == to.size()) break;
+      take(piece);
+    }
+    return filled;
   }
   std::size_t size() const {
     std::size_t sum = synced.size();
@@ -201,6 +213,12 @@ class MemoryDisk::File final : public DurableFile {
 
   std::uint64_t size() const override { return size_; }
 
+  bool is_removed() const override {
+    const std::lock_guard lock(state_->mutex);
+    state_->expect_alive(start_);
+    return state_->find(path_) != content_;
+  }
+
  private:
   void expect_usable() const {
     if (poisoned_) {
@@ -215,6 +233,29 @@ class MemoryDisk::File final : public DurableFile {
   const std::uint64_t seen_;
   std::uint64_t size_ = 0;
   bool poisoned_ = false;
+};
+
+class MemoryDisk::Reader final : public DurableReader {
+ public:
+  Reader(std::shared_ptr<State> state, std::uint64_t start, std::shared_ptr<Content> content)
+      : state_(std::move(state)), start_(start), content_(std::move(content)) {}
+
+  std::uint64_t size() const override {
+    const std::lock_guard lock(state_->mutex);
+    state_->expect_alive(start_);
+    return content_->size();
+  }
+
+  std::size_t read(std::uint64_t offset, std::span<char> to) override {
+    const std::lock_guard lock(state_->mutex);
+    state_->expect_alive(start_);
+    return content_->read(offset, to);
+  }
+
+ private:
+  const std::shared_ptr<State> state_;
+  const std::uint64_t start_;
+  const std::shared_ptr<Content> content_;
 };
 
 class MemoryDisk::Lock final : public StoreLock {
@@ -248,11 +289,13 @@ class MemoryDisk::Process final : public DurableStore {
     return std::make_unique<File>(state_, start_, path, content);
   }
 
-  std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length) override {
+  std::unique_ptr<DurableReader> open(const std::string& path) override {
     check_store_path(path);
     const std::lock_guard lock(state_->mutex);
-    const std::string bytes = existing(path, ErrorCode::kCorrupt)->all();
-    return offset < bytes.size() ? bytes.substr(offset, length) : "";
+    state_->expect_alive(start_);
+    auto content = state_->find(path);
+    if (content == nullptr) return nullptr;
+    return std::make_unique<Reader>(state_, start_, std::move(content));
   }
 
   std::int64_t size(const std::string& path) override {
@@ -299,7 +342,9 @@ class MemoryDisk::Process final : public DurableStore {
   void sync_file(const std::string& path) override {
     check_store_path(path);
     const std::lock_guard lock(state_->mutex);
-    const auto content = existing(path, ErrorCode::kUnreachable);
+    state_->expect_alive(start_);
+    const auto content = state_->find(path);
+    if (!content) throw Error(ErrorCode::kUnreachable, path + " does not exist");
     state_->change(start_, true, [&] { state_->sync(*content, path, content->failed_syncs); });
   }
 
@@ -320,13 +365,6 @@ class MemoryDisk::Process final : public DurableStore {
   }
 
  private:
-  std::shared_ptr<Content> existing(const std::string& path, ErrorCode otherwise) const {
-    state_->expect_alive(start_);
-    auto content = state_->find(path);
-    if (!content) throw Error(otherwise, path + " does not exist");
-    return content;
-  }
-
   const std::shared_ptr<State> state_;
   const std::uint64_t start_;
 };

@@ -61,6 +61,7 @@ class MemoryDisk {
   class State;
   class Process;
   class File;
+  class Reader;
   class Lock;
   const std::shared_ptr<State> state_;
 };

@@ -86,6 +86,42 @@ TEST_P(DurableStoreTest, AFileIsCreatedOnce) {
   EXPECT_EQ(store_->read("x", 0, 100), "first");
 }
 
+TEST_P(DurableStoreTest, AReaderSeesWhatIsAppendedAndOutlivesTheName) {
+  EXPECT_EQ(store_->open("x"), nullptr);
+  const auto file = store_->create("x");
+  file->append("one");
+  const auto reader = store_->open("x");
+  ASSERT_NE(reader, nullptr);
+  EXPECT_EQ(reader->size(), 3U);
+  file->sync();
+  file->append("two");
+  file->append("three");
+  EXPECT_EQ(reader->size(), 11U);
+  EXPECT_FALSE(file->is_removed());
+  store_->remove("x");
+  EXPECT_TRUE(file->is_removed());
+  EXPECT_EQ(store_->open("x"), nullptr);
+  const auto piece = [&](std::uint64_t offset, std::size_t size) {
+    std::string bytes(size, '?');
+    bytes.resize(reader->read(offset, bytes));
+    return bytes;
+  };
+  EXPECT_EQ(piece(0, 11), "onetwothree");
+  EXPECT_EQ(piece(1, 6), "netwot");
+  EXPECT_EQ(piece(4, 2), "wo");
+  EXPECT_EQ(piece(8, 9), "ree");
+  EXPECT_EQ(piece(11, 1), "");
+  EXPECT_EQ(piece(50, 1), "");
+}
+
+TEST_P(DurableStoreTest, AFileOfTheSameNameIsAnother) {
+  const auto first = store_->create("x");
+  store_->remove("x");
+  const auto second = store_->create("x");
+  EXPECT_TRUE(first->is_removed());
+  EXPECT_FALSE(second->is_removed());
+}
+
 TEST_P(DurableStoreTest, ListsFilesSorted) {
   for (const std::string path : {"log/b", "log/a", "log/deeper/c", "top"}) store_->create(path);
   EXPECT_EQ(store_->list("log"), (Names{"a", "b"}));
@@ -135,6 +171,21 @@ TEST_P(DurableStoreTest, OneHoldsTheLock) {
 }
 
 // --- a directory ---
+
+TEST(DirectoryStore, OfOthersIsMadeByTheFirstFileInADirectoryThatIsThere) {
+  const TempFolder folder;
+  const auto store = directory_store_at(folder.file("state"));
+  EXPECT_FALSE(std::filesystem::exists(folder.file("state")));
+  EXPECT_EQ(store->open("x"), nullptr);
+  store->create("x")->append("1");
+  EXPECT_EQ(mode_of(folder.file("state")), 0700U);
+  EXPECT_EQ(store->read("x", 0, 10), "1");
+  const auto nowhere = directory_store_at(folder.file("not/mounted"));
+  EXPECT_EQ(nowhere->open("x"), nullptr);
+  const std::string message = expect_error(ErrorCode::kUnreachable, [&] { nowhere->create("x"); });
+  EXPECT_NE(message.find(folder.file("not/mounted")), std::string::npos) << message;
+  EXPECT_FALSE(std::filesystem::exists(folder.file("not")));
+}
 
 TEST(DirectoryStore, IsForItsUserOnly) {
   const TempFolder folder;

@@ -6,19 +6,12 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "weir/core/state/state_files.h"
 #include "weir/core/state/state_task.h"
 
 namespace weir::internal {
-
-/// Creates a file that does not exist, `<directory>/<prefix><16 random hex digits><suffix>`, and
-/// the directory where its parent exists. `name` receives the last part, the result is a
-/// descriptor. Throws Error(kUnreachable) with path and cause.
-int create_state_file(const std::string& directory, const std::string& prefix,
-                      const std::string& suffix, std::string& name);
-
-/// Writes all of `bytes` with one write(2). Throws Error(kUnreachable) with path, bytes and cause.
-void write_state_file(int descriptor, const std::string& path, std::string_view bytes);
 
 /// The files that a process appends deltas to, one open per directory: what is appended survives
 /// the process, not the machine. A file is only written by who created it; a new one begins when it
@@ -27,17 +20,19 @@ void write_state_file(int descriptor, const std::string& path, std::string_view 
 ///     "WEIRCHG1", then the deltas, which only the pieces that name them tell apart
 class Changelog {
  public:
-  explicit Changelog(std::uint64_t roll_bytes = 16u << 20) : roll_bytes_(roll_bytes) {}
+  static constexpr std::uint64_t kRollBytes = 16u << 20;
+
+  explicit Changelog(StateFiles files, std::uint64_t roll_bytes = kRollBytes)
+      : state_files_(std::move(files)), roll_bytes_(roll_bytes) {}
 
   /// Throws Error(kUnreachable) with path, bytes and cause.
   StatePiece append(const std::string& directory, std::string_view bytes);
 
  private:
-  struct File;
-
+  const StateFiles state_files_;
   const std::uint64_t roll_bytes_;
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<File>> files_;  // by directory; guarded by mutex_
+  std::map<std::string, StateFiles::Created> files_;  // by directory; guarded by mutex_
 };
 
 }  // namespace weir::internal

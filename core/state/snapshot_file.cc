@@ -1,18 +1,13 @@
 #include "weir/core/state/snapshot_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "weir/core/crash_point.h"
 #include "weir/core/error.h"
-#include "weir/core/state/changelog.h"
 
 namespace weir::internal {
 namespace {
@@ -23,15 +18,19 @@ constexpr std::size_t kBufferBytes = 1 << 20;
 
 }  // namespace
 
-SnapshotWriter::SnapshotWriter(const std::string& directory)
-    : descriptor_(create_state_file(directory, "snap-", ".snp", name_)),
-      path_(directory + "/" + name_) {
+SnapshotWriter::SnapshotWriter(const StateFiles& files, std::string directory)
+    : files_(files),
+      directory_(std::move(directory)),
+      created_(files_.create(directory_, "snap-", ".snp")) {
   buffer_.put_bytes(kMagic.data(), kMagic.size());
 }
 
 SnapshotWriter::~SnapshotWriter() {
-  close(descriptor_);
-  if (!finished_) unlink(path_.c_str());
+  if (finished_) return;
+  try {
+    files_.store_at(directory_)->remove(created_.name);
+  } catch (const Error&) {  // it stays, and nothing names it
+  }
 }
 
 void SnapshotWriter::add(std::uint32_t group, std::string_view bytes) {
@@ -44,60 +43,56 @@ void SnapshotWriter::add(std::uint32_t group, std::string_view bytes) {
 
 void SnapshotWriter::flush() {
   if (WEIR_CRASH_DUE("state.snapshot-torn")) {
-    write_state_file(descriptor_, path_, buffer_.view().substr(0, buffer_.size() / 2));
+    created_.file->append(buffer_.view().substr(0, buffer_.size() / 2));
     die_at_once();
   }
-  write_state_file(descriptor_, path_, buffer_.view());
+  created_.file->append(buffer_.view());
   hash_.add(buffer_.view());
-  size_ += buffer_.size();
   buffer_.clear();
 }
 
 StatePiece SnapshotWriter::finish() {
   flush();
   finished_ = true;
-  return {name_, 0, size_, hash_.value()};
-}
-
-PieceReader::~PieceReader() {
-  if (descriptor_ >= 0) close(descriptor_);
+  return {created_.name, 0, created_.file->size(), hash_.value()};
 }
 
 void PieceReader::fail(std::uint64_t offset, const std::string& what) const {
   throw Error(ErrorCode::kCorrupt,
-              fmt::format("offset {} of {}/{}: {}", offset, directory_, file_, what));
+              fmt::format("offset {} of {}/{}: {}", offset, directory_, name_, what));
+}
+
+/// Whatever keeps a piece from being read, it is not to be had.
+template <class F>
+auto PieceReader::saying_where(std::uint64_t offset, F&& read) const {
+  try {
+    return read();
+  } catch (const Error& error) {
+    fail(offset, error.what());
+  }
 }
 
 void PieceReader::open(const StatePiece& piece) {
-  if (descriptor_ >= 0 && file_ == piece.file) return;
-  if (descriptor_ >= 0) close(descriptor_);
-  file_ = piece.file;
-  descriptor_ = ::open((directory_ + "/" + file_).c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0) fail(piece.offset, std::strerror(errno));
+  if (file_ != nullptr && name_ == piece.file) return;
+  name_ = piece.file;
+  file_ = saying_where(piece.offset, [&] { return files_.store_at(directory_)->open(name_); });
+  if (file_ == nullptr) fail(piece.offset, "there is no such file");
 }
 
 /// Appends to the buffer.
 void PieceReader::read_at(std::uint64_t offset, std::uint64_t size) {
   const std::size_t before = buffer_.size();
   buffer_.resize(before + size);
-  for (std::size_t done = 0; done < size;) {
-    const ssize_t got = pread(descriptor_, buffer_.data() + before + done, size - done,
-                              static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(offset, std::strerror(errno));
-    if (got == 0) {
-      fail(offset, fmt::format("the file ends after {} of {} bytes", done, size));
-    }
-    done += static_cast<std::size_t>(got);
-  }
+  const std::size_t got =
+      saying_where(offset, [&] { return file_->read(offset, std::span(buffer_).subspan(before)); });
+  if (got < size) fail(offset, fmt::format("the file ends after {} of {} bytes", got, size));
   bytes_read_ += size;
 }
 
 std::string_view PieceReader::read(const StatePiece& piece) {
   open(piece);
-  const off_t end = lseek(descriptor_, 0, SEEK_END);
-  if (end < 0 || static_cast<std::uint64_t>(end) < piece.offset ||
-      static_cast<std::uint64_t>(end) - piece.offset < piece.length) {
+  const std::uint64_t end = saying_where(piece.offset, [&] { return file_->size(); });
+  if (end < piece.offset || end - piece.offset < piece.length) {
     fail(piece.offset,
          fmt::format("{} bytes were written there, but the file has {}", piece.length, end));
   }

@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "weir/core/hash.h"
 #include "weir/core/slim_archive.h"
+#include "weir/core/state/state_files.h"
 #include "weir/core/state/state_task.h"
 
 /// Files of the state directory that are read back, and the one that a table is written to whole:
@@ -18,7 +21,7 @@ namespace weir::internal {
 class SnapshotWriter {
  public:
   /// Throws Error(kUnreachable) with path and cause, as the rest does.
-  explicit SnapshotWriter(const std::string& directory);
+  SnapshotWriter(const StateFiles& files, std::string directory);
   ~SnapshotWriter();
   SnapshotWriter(const SnapshotWriter&) = delete;
   SnapshotWriter& operator=(const SnapshotWriter&) = delete;
@@ -29,12 +32,11 @@ class SnapshotWriter {
  private:
   void flush();
 
-  std::string name_;
-  const int descriptor_;
-  const std::string path_;
+  const StateFiles files_;
+  const std::string directory_;
+  const StateFiles::Created created_;
   SlimWriter buffer_;
   StreamHash hash_;
-  std::uint64_t size_ = 0;
   bool finished_ = false;
 };
 
@@ -42,8 +44,8 @@ class SnapshotWriter {
 /// Error(kCorrupt) with path, offset and cause.
 class PieceReader {
  public:
-  explicit PieceReader(std::string directory) : directory_(std::move(directory)) {}
-  ~PieceReader();
+  PieceReader(const StateFiles& files, std::string directory)
+      : files_(files), directory_(std::move(directory)) {}
   PieceReader(const PieceReader&) = delete;
   PieceReader& operator=(const PieceReader&) = delete;
 
@@ -59,11 +61,14 @@ class PieceReader {
  private:
   void open(const StatePiece& piece);
   void read_at(std::uint64_t offset, std::uint64_t size);
+  template <class F>
+  auto saying_where(std::uint64_t offset, F&& read) const;
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
 
+  const StateFiles files_;
   const std::string directory_;
-  std::string file_;  // open one
-  int descriptor_ = -1;
+  std::string name_;  // of the open one
+  std::unique_ptr<DurableReader> file_;
   std::string buffer_;
   std::uint64_t bytes_read_ = 0;
 };

@@ -43,10 +43,11 @@ bool same_groups(const StateStep& a, const StateStep& b) {
 
 }  // namespace
 
-std::variant<RestoredState, StateLost> restore_state(const StateInput& input,
+std::variant<RestoredState, StateLost> restore_state(const StateFiles& files,
+                                                     const StateInput& input,
                                                      const MakeStateTable& make_table,
                                                      const std::function<void()>& step) {
-  PieceReader pieces(input.directory);
+  PieceReader pieces(files, input.directory);
   auto whole = make_table(input.groups);
   for (auto at = input.history.begin(); at != input.history.end();) {
     // Steps that count for some groups only are put together on their own and then handed over.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <variant>
 
+#include "weir/core/state/state_files.h"
 #include "weir/core/state/state_task.h"
 
 namespace weir::internal {
@@ -18,7 +19,8 @@ struct RestoredState {
 
 /// Puts the base of `input` together from its history. `step` is called for every delta and group:
 /// it may throw to end the work. A piece that is not there or is damaged is a `StateLost`.
-std::variant<RestoredState, StateLost> restore_state(const StateInput& input,
+std::variant<RestoredState, StateLost> restore_state(const StateFiles& files,
+                                                     const StateInput& input,
                                                      const MakeStateTable& make_table,
                                                      const std::function<void()>& step);
 

@@ -10,7 +10,6 @@
 #include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
-#include "weir/core/state/snapshot_file.h"
 
 namespace weir {
 
@@ -31,6 +30,9 @@ std::uint64_t StateLease::bytes() const {
   for (const auto& overlay : overlays_) bytes += overlay->bytes();
   return bytes;
 }
+
+StateStore::StateStore(Options options)
+    : options_(std::move(options)), changelog_(options_.files, options_.changelog_bytes) {}
 
 StateStore::~StateStore() {
   {
@@ -61,7 +63,7 @@ std::variant<StateLease, NeedInputs, StateLost> StateStore::open(
   if (input.withheld) return NeedInputs{};
 
   const SteadyTime start = Clock::system().steady_now();
-  auto restored = restore_state(input, make_table, step);
+  auto restored = restore_state(options_.files, input, make_table, step);
   if (auto* lost = std::get_if<StateLost>(&restored)) return std::move(*lost);
   auto& [table, bytes] = std::get<internal::RestoredState>(restored);
   if (bytes != 0) WEIR_CRASH_POINT("state.restored");
@@ -128,8 +130,9 @@ void StateStore::begin_snapshot(const StateInput& input, const std::shared_ptr<S
   {
     const std::scoped_lock lock(mutex_);
     snapshots_.push_back({line, *sequence, input.directory,
-                          fmt::format("state {}, partition {}", input.state, input.partition)});
-    if (!snapshot_thread_.joinable()) {
+                          fmt::format("state {}, partition {}", input.state, input.partition),
+                          nullptr, line->groups().begin});
+    if (!options_.on_callers_thread && !snapshot_thread_.joinable()) {
       snapshot_thread_ = std::jthread([this] { write_snapshots(); });
     }
   }
@@ -146,41 +149,59 @@ void StateStore::write_snapshots() {
   while (true) {
     changed_.wait(lock, [&] { return stopping_.load() || !snapshots_.empty(); });
     if (stopping_.load()) return;
-    const SnapshotJob job = std::move(snapshots_.front());
+    Snapshot snapshot = std::move(snapshots_.front());
     snapshots_.pop_front();
     writing_ = true;
     lock.unlock();
-    write_snapshot(job);
+    while (write_group_of(snapshot)) {
+    }
     lock.lock();
     writing_ = false;
     changed_.notify_all();
   }
 }
 
-void StateStore::write_snapshot(const SnapshotJob& job) {
+/// Returns whether there is more to do.
+bool StateStore::write_group_of(Snapshot& snapshot) {
   std::optional<StateStep> finished;
   try {
-    internal::SnapshotWriter file(job.directory);
-    bool whole = true;
-    SlimWriter bytes;
-    for (std::uint32_t group = job.line->groups().begin; group < job.line->groups().end; ++group) {
-      whole = !stopping_.load() && !job.line->abandoned();
-      if (!whole) break;
-      bytes.clear();
-      job.line->table().write_group(group, bytes);
-      file.add(group, bytes.view());
+    if (!stopping_.load() && !snapshot.line->abandoned()) {
+      finished = write_group_or_finish(snapshot);
+      if (!finished) return true;
     }
-    if (whole) finished = StateStep{job.sequence, true, file.finish()};
   } catch (...) {
-    log_warning("a snapshot of " + job.what +
+    log_warning("a snapshot of " + snapshot.what +
                 " was not written, its deltas go on: " + describe_current_exception());
   }
   const bool is_whole = finished.has_value();
-  job.line->end_snapshot(std::move(finished));
+  snapshot.file.reset();
+  snapshot.line->end_snapshot(std::move(finished));
   if (is_whole) WEIR_CRASH_POINT("state.snapshot-written");
+  return false;
+}
+
+std::optional<StateStep> StateStore::write_group_or_finish(Snapshot& snapshot) {
+  if (snapshot.file == nullptr) {
+    snapshot.file = std::make_unique<internal::SnapshotWriter>(options_.files, snapshot.directory);
+  }
+  if (snapshot.next_group == snapshot.line->groups().end) {
+    return StateStep{snapshot.sequence, true, snapshot.file->finish()};
+  }
+  snapshot.bytes.clear();
+  snapshot.line->table().write_group(snapshot.next_group, snapshot.bytes);
+  snapshot.file->add(snapshot.next_group++, snapshot.bytes.view());
+  return std::nullopt;
+}
+
+bool StateStore::write_snapshot_group() {
+  if (snapshots_.empty()) return false;
+  if (!write_group_of(snapshots_.front())) snapshots_.pop_front();
+  return true;
 }
 
 void StateStore::finish_snapshots() {
+  while (options_.on_callers_thread && write_snapshot_group()) {
+  }
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return snapshots_.empty() && !writing_; });
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -15,6 +16,8 @@
 #include <vector>
 
 #include "weir/core/state/changelog.h"
+#include "weir/core/state/snapshot_file.h"
+#include "weir/core/state/state_files.h"
 #include "weir/core/state/state_line.h"
 #include "weir/core/state/state_restore.h"
 #include "weir/core/task.h"
@@ -52,7 +55,17 @@ class StateStore {
  public:
   using MakeTable = internal::MakeStateTable;
 
-  StateStore() = default;
+  struct Options {
+    internal::StateFiles files = internal::StateFiles::of_the_system();
+    /// A new changelog begins after as many.
+    std::uint64_t changelog_bytes = internal::Changelog::kRollBytes;
+    /// `write_snapshot_group` writes the snapshots, and nobody else does: for simulations, which
+    /// have one thread.
+    bool on_callers_thread = false;
+  };
+
+  explicit StateStore(Options options);
+  StateStore() : StateStore(Options()) {}
   ~StateStore();
   StateStore(const StateStore&) = delete;
   StateStore& operator=(const StateStore&) = delete;
@@ -76,27 +89,35 @@ class StateStore {
 
   /// Returns when the snapshots asked for so far are written. For tests.
   void finish_snapshots();
+  /// Writes one group of the snapshot that was asked for first; returns whether there was any. Only
+  /// with `on_callers_thread`.
+  bool write_snapshot_group();
 
  private:
   using Key = std::pair<StateId, std::uint32_t>;
-  struct SnapshotJob {
+  struct Snapshot {
     std::shared_ptr<internal::StateLine> line;
     std::uint64_t sequence = 0;
     std::string directory;
-    std::string what;  // for messages
+    std::string what;                                // for messages
+    std::unique_ptr<internal::SnapshotWriter> file;  // from the first group on
+    std::uint32_t next_group = 0;
+    SlimWriter bytes{};  // of a group
   };
 
   std::shared_ptr<internal::StateLine> find(const Key& key) const;
   void begin_snapshot(const StateInput& input, const std::shared_ptr<internal::StateLine>& line);
   void write_snapshots();
-  void write_snapshot(const SnapshotJob& job);
+  bool write_group_of(Snapshot& snapshot);
+  std::optional<StateStep> write_group_or_finish(Snapshot& snapshot);
 
+  const Options options_;
   internal::Changelog changelog_;
   std::atomic<bool> stopping_{false};
 
   mutable std::mutex mutex_;  // guards what follows
   std::map<Key, std::shared_ptr<internal::StateLine>> lines_;
-  std::deque<SnapshotJob> snapshots_;
+  std::deque<Snapshot> snapshots_;
   bool writing_ = false;
   std::condition_variable changed_;
   std::jthread snapshot_thread_;  // begun with the first snapshot
