@@ -193,7 +193,8 @@ TEST(BatchLog, AnOlderEpochAcknowledgesNothingThatTheNewerOneHasNotRead) {
   disk.ignore_locks();
   std::function<void()> interruption = [] {};
   const auto older = open_log(std::make_shared<protocol::WatchedStore>(
-      disk.start(), protocol::Mutant::kNone, [&] { std::exchange(interruption, [] {})(); }));
+      disk.start(), protocol::WatchedStore::Options{
+                        .before_call = [&] { std::exchange(interruption, [] {})(); }}));
   write(*older, intent(1));
   std::unique_ptr<BatchLog> newer;
   interruption = [&] { newer = open_log(disk.start()); };  // before the group is appended
@@ -208,7 +209,8 @@ TEST(BatchLog, AnEpochDoesNotBeginBehindRecordsThatItHasNotRead) {
   write(*older, intent(1));
   std::function<void()> interruption = [&] { write(*older, intent(2)); };
   const auto store = std::make_shared<protocol::WatchedStore>(
-      disk.start(), protocol::Mutant::kNone, [&] { std::exchange(interruption, [] {})(); });
+      disk.start(), protocol::WatchedStore::Options{
+                        .before_call = [&] { std::exchange(interruption, [] {})(); }});
   const Error error = error_of([&] { open_log(store); });
   EXPECT_EQ(error.code(), ErrorCode::kNotAllowed);
   expect_says(error, "was written to while it was read");

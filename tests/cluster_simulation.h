@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <queue>
-#include <random>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -22,6 +21,8 @@
 #include "weir/cluster/worker_state.h"
 #include "weir/core/dag_scheduler.h"
 #include "weir/core/hash.h"
+
+#include "simulation.h"
 
 namespace weir::simulation {
 
@@ -53,7 +54,7 @@ class Simulation {
  public:
   /// With `poison` the reduce tasks of job 1 throw, always: it must fail, and no other.
   explicit Simulation(std::uint64_t seed, bool poison = false)
-      : random_(seed),
+      : chance_(seed),
         poison_(poison),
         places_(between(1, 3)),
         slots_(between(1, 2)),
@@ -63,9 +64,6 @@ class Simulation {
     if (poison)
       weather_.crash = weather_.hang = 0;  // they count as failures of tasks, as they should
   }
-
-  /// Prints every event to standard error.
-  bool verbose = false;
 
   void run() {
     plan_jobs();
@@ -88,7 +86,7 @@ class Simulation {
     if (!processes_.empty()) broken("a process outlives its driver");
   }
 
-  std::uint64_t trace_hash() const { return trace_; }
+  Trace trace;
   std::uint64_t events() const { return steps_; }
 
   // What happened, to see that seeds are worth something.
@@ -141,9 +139,9 @@ class Simulation {
   // --- chance ---
 
   std::uint64_t between(std::uint64_t least, std::uint64_t most) {
-    return least + random_() % (most - least + 1);
+    return chance_.between(least, most);
   }
-  bool chance(double p) { return p > 0 && static_cast<double>(random_() >> 11) * 0x1p-53 < p; }
+  bool chance(double probability) { return chance_.with(probability); }
   Duration time_up_to(Duration longest) {
     return Duration(
         static_cast<Duration::rep>(between(1, static_cast<std::uint64_t>(longest.count()))));
@@ -206,10 +204,7 @@ class Simulation {
 
   template <class... Args>
   void note(fmt::format_string<Args...> what, Args&&... args) {
-    const std::string line = fmt::format("{} {}", (now_ - kStart).count(),
-                                         fmt::format(what, std::forward<Args>(args)...));
-    trace_ = hash_bytes(line, trace_);
-    if (verbose) fmt::print(stderr, "{}\n", line);
+    trace.note("{} {}", (now_ - kStart).count(), fmt::format(what, std::forward<Args>(args)...));
   }
   [[noreturn]] void broken(const std::string& what) const {
     throw std::logic_error(fmt::format("{} ({} us into the run)", what, (now_ - kStart).count()));
@@ -736,7 +731,7 @@ class Simulation {
     return chosen->first;
   }
 
-  std::mt19937_64 random_;
+  Chance chance_;
   const bool poison_;
   const std::uint64_t places_;
   const std::uint64_t slots_;
@@ -747,7 +742,6 @@ class Simulation {
   std::priority_queue<Event> events_;
   std::uint64_t order_ = 0;
   std::uint64_t steps_ = 0;
-  std::uint64_t trace_ = 0;
 
   DagScheduler scheduler_;
   ClusterDriver driver_;

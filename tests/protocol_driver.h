@@ -21,7 +21,7 @@
 namespace weir::protocol {
 
 constexpr const char* kInput = "records";
-constexpr const char* kOperator = "sums";
+inline std::string operator_uid(std::size_t op) { return op == kSums ? "sums" : "window"; }
 
 inline std::uint64_t position(const std::string& text) { return decode<std::uint64_t>(text); }
 
@@ -43,6 +43,8 @@ class Driver {
     std::function<void(Task&)> send;
     /// An effect on the world outside; another thread's or driver's steps may come before it.
     std::function<void()> before_effect;
+    /// A worker has said that it wrote this one.
+    std::function<void(const StateOutput&, const StateStep&)> on_snapshot;
   };
 
   /// As a driver that starts; throws as that does.
@@ -55,6 +57,7 @@ class Driver {
     BatchLog::Options log = options_.log;
     if (is(Mutant::kAwaitWithoutSync)) log.durability = Durability::kNone;
     log_ = BatchLog::open(options_.store, {"sim", 1, kKeyGroups}, log);
+    options_.store->replace(std::string(kStateFolder) + "/made", "");
     const internal::RecordedStream recorded(log_->history());
     recovery_ = recorded.recovery();
     restore_state(recorded);
@@ -92,16 +95,18 @@ class Driver {
 
   // --- the thread that cuts ---
 
-  bool can_cut() const { return queue_.size() < 3 && options_.world.latest > next_from_; }
+  bool can_cut() const {
+    return log_ != nullptr && queue_.size() < 3 && options_.world.latest > next_from_;
+  }
   void cut() {
     const std::uint64_t end = options_.world.latest;
-    const Batch batch{last_ + 1, Time(std::chrono::seconds(last_ + 1))};
+    const Batch batch{last_ + 1, time_of(last_ + 1)};
     const std::vector<BatchInput> inputs{{kInput, encode(next_from_), encode(end), std::nullopt}};
     next_from_ = end;
     last_ = batch.sequence;
     batches_[batch.sequence] = {batch, inputs, internal::hash_of(batch, inputs)};
     positions_[batch.sequence] = appended_ = log_->append(internal::intent_record(
-        batch, inputs, {1, {}}, operators_written_ ? nullptr : &kOperators));
+        batch, inputs, {1, {}}, operators_written_ ? nullptr : &kIdentities));
     operators_written_ = true;
     queue_.push_back(batch.sequence);
     if (is(Mutant::kReleasedAtIntent)) release_input(end);
@@ -124,8 +129,7 @@ class Driver {
           const auto own = positions_.find(batch_);
           if (own != positions_.end()) log_->await(own->second);
         }
-        state_ = State::kPrepare;
-        want_all();
+        begin_output();
         if (is(Mutant::kCommitBeforeOutputs)) commit();
         if (is(Mutant::kCheckpointBeforeCommit) && options_.chance(20)) {
           committed_ = batch_;
@@ -133,7 +137,7 @@ class Driver {
         }
         return true;
       case State::kPrepare:
-        if (send_wanted(batch_, false)) return true;
+        if (send_wanted(batch_, op_, false)) return true;
         if (!wanted_.empty()) return false;
         state_ = State::kPublish;
         return true;
@@ -156,7 +160,8 @@ class Driver {
     const auto sent = sent_.find(partition);
     if (sent == sent_.end()) return;
     if (sent->second.attempt != outcome.task.attempt &&
-        (!is(Mutant::kStaleOutcomeAccepted) || outcome.result.index() == 0)) {
+        (!is(Mutant::kStaleOutcomeAccepted) ||
+         std::holds_alternative<TaskFailed>(outcome.result))) {
       return;
     }
     const bool writes = sent->second.writes_state;
@@ -169,9 +174,14 @@ class Driver {
     } else if (const auto* lost = std::get_if<StateLost>(&outcome.result)) {
       tracker_.lost(*lost);
       begin();
+    } else if (std::holds_alternative<NeedInputs>(outcome.result)) {
+      needs_history_.insert(partition);
     } else if (const auto* made = std::get_if<StateOutput>(&outcome.result)) {
       tracker_.installed(outcome.task.attempt, *made);
       if (writes) wanted_.erase(partition);
+      if (options_.on_snapshot) {
+        for (const StateStep& snapshot : made->snapshots) options_.on_snapshot(*made, snapshot);
+      }
     } else {
       tokens_[partition] = std::get<std::vector<Line>>(outcome.result);
       if (!writes) wanted_.erase(partition);
@@ -195,13 +205,12 @@ class Driver {
     if (!set_) return false;
     switch (set_->state) {
       case SetState::kSyncFiles:
-        if (is(Mutant::kFilesFreedBeforeRecord)) remove_unused(true);
-        for (const std::string& file : set_->files) {
-          if (!is(Mutant::kCheckpointUnsynced)) {
-            options_.store->sync_file(std::string(kStateFolder) + "/" + file);
-          }
+        if (is(Mutant::kFilesFreedBeforeRecord)) remove_other_than(set_->files);
+        if (set_->unsynced.empty()) {
+          set_->state = SetState::kSyncFolder;
+        } else {
+          sync_file(set_->unsynced.extract(set_->unsynced.begin()).value());
         }
-        set_->state = SetState::kSyncFolder;
         return true;
       case SetState::kSyncFolder:
         if (!set_->files.empty()) options_.store->sync_directory(kStateFolder);
@@ -218,13 +227,15 @@ class Driver {
         release_to_ = position(std::prev(kept)->second.inputs.at(0).end);
         batches_.erase(batches_.begin(), kept);
         log_->release(checkpointed_);
-        tracker_.checkpointed(kState, checkpointed_, set_->steps);
+        for (std::size_t op = 0; op < kOperators; ++op) {
+          tracker_.checkpointed(state_of(op), checkpointed_, set_->steps[op]);
+        }
         set_->state = SetState::kRemove;
         return true;
       }
       case SetState::kRemove:
         may_remove_ = true;
-        if (is(Mutant::kFilesFreedDuringBatch)) remove_unused(false);
+        if (is(Mutant::kFilesFreedDuringBatch)) remove_unused();
         set_->state = SetState::kReleaseInput;
         return true;
       case SetState::kReleaseInput:
@@ -237,18 +248,23 @@ class Driver {
   }
   bool wants_checkpoint() const { return committed_ > checkpointed_; }
   void make_set() {
-    if (set_ || committed_ <= checkpointed_) return;
+    if (set_ || !can_checkpoint()) return;
     set_.emplace();
-    internal::StateLineage lineage;
-    lineage.steps = tracker_.steps(kState, committed_);
-    lineage.partitions = options_.partitions;
-    for (const auto& steps : lineage.steps) {
-      for (const StateStep& step : steps) set_->files.insert(step.piece.file);
+    std::map<std::string, internal::StateLineage> states;
+    for (std::size_t op = 0; op < kOperators; ++op) {
+      internal::StateLineage lineage;
+      lineage.steps = tracker_.steps(state_of(op), committed_);
+      lineage.partitions = options_.partitions;
+      for (const auto& steps : lineage.steps) {
+        for (const StateStep& step : steps) set_->files.insert(step.piece.file);
+      }
+      set_->steps.push_back(lineage.steps);
+      states[operator_uid(op)] = std::move(lineage);
     }
-    set_->steps = lineage.steps;
+    set_->unsynced = set_->files;
     const internal::RecordedBatch& batch = batches_.at(committed_);
-    set_->record = internal::checkpoint_record(batch.batch, batch.inputs, {1, {}}, kOperators,
-                                               held_by_sinks(), {{kOperator, lineage}});
+    set_->record = internal::checkpoint_record(batch.batch, batch.inputs, {1, {}}, kIdentities,
+                                               held_by_sinks(), states);
   }
 
   // --- the log's writer thread ---
@@ -256,6 +272,7 @@ class Driver {
   void write_log() { log_->await(appended_); }
 
  private:
+  using Update = std::pair<std::uint64_t, std::size_t>;  ///< a batch's, of an operator's state
   enum class State : std::uint8_t { kIdle, kUpdate, kAwaitIntent, kPrepare, kPublish, kCommit };
   enum class SetState : std::uint8_t {
     kSyncFiles,
@@ -268,10 +285,13 @@ class Driver {
   struct Set {
     SetState state = SetState::kSyncFiles;
     LogRecord record;
-    StateTracker::Steps steps;
+    std::vector<StateTracker::Steps> steps;  // of each operator
     std::set<std::string> files;
+    std::set<std::string> unsynced;
   };
-  inline static const internal::OperatorIdentities kOperators{{kOperator, true, "sums", "int"}};
+  inline static const internal::OperatorIdentities kIdentities{
+      {operator_uid(kSums), true, "map_with_state", "int"},
+      {operator_uid(kWindow), true, "reduce_by_key_and_window", "int", kWindowLength}};
 
   bool is(Mutant mutant) const {
     return options_.world.is(mutant) ||
@@ -281,28 +301,33 @@ class Driver {
   // --- starting ---
 
   void restore_state(const internal::RecordedStream& recorded) {
-    tracker_.declare(kState, {.name = kOperator,
-                              .partitions = options_.partitions,
-                              .key_groups = kKeyGroups,
-                              .directory = kStateFolder});
-    if (recorded.checkpointed() != 0) {
-      tracker_.checkpointed(kState, recorded.checkpointed(),
-                            recorded.checkpointed_state(kOperator).steps);
-    }
-    const auto lineage = recorded.committed_state(kOperator, kKeyGroups);
-    for (const auto& steps : lineage.steps) {
-      for (const StateStep& step : steps) files_.insert(step.piece.file);
-    }
-    if (lineage.partitions != 0) {
-      tracker_.restore(kState, recovery_.committed, lineage.partitions, lineage.steps);
+    std::set<std::string> used;
+    for (std::size_t op = 0; op < kOperators; ++op) {
+      const StateId state = state_of(op);
+      tracker_.declare(state, {.name = operator_uid(op),
+                               .partitions = options_.partitions,
+                               .key_groups = kKeyGroups,
+                               .directory = kStateFolder,
+                               .expires_after = expires_after(op)});
+      if (recorded.checkpointed() != 0) {
+        tracker_.checkpointed(state, recorded.checkpointed(),
+                              recorded.checkpointed_state(operator_uid(op)).steps);
+      }
+      const auto lineage = recorded.committed_state(operator_uid(op), kKeyGroups);
+      for (const auto& steps : lineage.steps) {
+        for (const StateStep& step : steps) used.insert(step.piece.file);
+      }
+      if (lineage.partitions == 0) continue;
+      tracker_.restore(state, recovery_.committed, lineage.partitions, lineage.steps,
+                       expires_after(op));
     }
     for (const std::string& file : options_.store->list(kStateFolder)) {
-      if (!files_.contains(file)) options_.store->remove(std::string(kStateFolder) + "/" + file);
+      if (!used.contains(file)) options_.store->remove(path_of_state(file));
     }
   }
 
   void open_sinks() {
-    for (std::size_t sink = 0; sink < kSinks; ++sink) {
+    for (std::size_t sink = 0; sink < kOperators; ++sink) {
       options_.world.open_sink(sink, commit_id(sink, 0));
       const auto last = options_.world.last_committed(sink);
       const std::uint64_t sequence = last ? last->sequence : 0;
@@ -340,44 +365,57 @@ class Driver {
 
   void begin() {
     state_ = State::kUpdate;
-    updating_ = updated_to_ = 0;
-    sink_ = 0;
+    updating_.reset();
+    updated_to_ = {};
+    op_ = 0;
     sent_.clear();
     wanted_.clear();
     tokens_.clear();
   }
 
-  /// The batches behind what is lost, in order, and then this one.
+  /// The batches behind what is lost, in order, and then this one; of each, one operator after the
+  /// other.
   bool update_state() {
-    if (updating_ != 0 && !wanted_.empty()) return send_wanted(updating_, true);
-    if (updating_ != 0) updated_to_ = std::exchange(updating_, 0);
+    if (updating_ && !wanted_.empty()) {
+      return send_wanted(updating_->first, updating_->second, true);
+    }
+    if (updating_) updated_to_ = *std::exchange(updating_, std::nullopt);
     std::vector<std::uint64_t> sequences(replayable_.begin(), replayable_.lower_bound(batch_));
     sequences.push_back(batch_);
-    for (std::uint32_t p = 0; p < options_.partitions; ++p) {
-      if (tracker_.version(kState, p) + 1 < sequences.front()) {
-        throw Error(ErrorCode::kDataLoss, "batches that state is to be made again from are gone");
+    for (std::size_t op = 0; op < kOperators; ++op) {
+      for (std::uint32_t p = 0; p < options_.partitions; ++p) {
+        if (tracker_.version(state_of(op), p) + 1 < sequences.front()) {
+          throw Error(ErrorCode::kDataLoss, "batches that state is to be made again from are gone");
+        }
       }
     }
     for (const std::uint64_t sequence : sequences) {
-      if (sequence <= updated_to_) continue;
-      const auto behind = tracker_.behind(kState, sequence);
-      if (behind.empty()) continue;
-      updating_ = sequence;
-      wanted_.insert(behind.begin(), behind.end());
-      return true;
+      for (std::size_t op = 0; op < kOperators; ++op) {
+        const Update update{sequence, op};
+        if (update <= updated_to_) continue;
+        const auto behind = tracker_.behind(state_of(op), sequence);
+        if (behind.empty()) continue;
+        updating_ = update;
+        wanted_.insert(behind.begin(), behind.end());
+        return true;
+      }
     }
     state_ = State::kAwaitIntent;
     return true;
   }
 
-  void want_all() {
+  /// The next one from operator `op_` on that is due, or the COMMIT.
+  void begin_output() {
+    while (op_ < kOperators && !is_due(op_, batch_)) ++op_;
+    state_ = op_ < kOperators ? State::kPrepare : State::kCommit;
     tokens_.clear();
     sent_.clear();
-    for (std::uint32_t p = 0; p < options_.partitions; ++p) wanted_.insert(p);
+    for (std::uint32_t p = 0; p < options_.partitions && op_ < kOperators; ++p) wanted_.insert(p);
   }
 
-  /// Sends the tasks that are not under way.
-  bool send_wanted(std::uint64_t sequence, bool writes_state) {
+  /// Sends the tasks that are not under way. Where a version may be in the worker's memory, its
+  /// history is sent only when it turns out not to be.
+  bool send_wanted(std::uint64_t sequence, std::size_t op, bool writes_state) {
     bool any = false;
     for (const std::uint32_t partition : wanted_) {
       const auto under_way = sent_.find(partition);
@@ -385,11 +423,15 @@ class Driver {
       const auto& input = batches_.at(sequence).inputs.at(0);
       Task task;
       task.driver = options_.id;
+      task.op = op;
       task.sequence = sequence;
       task.from = position(input.from);
       task.end = position(input.end);
       task.writes_state = writes_state;
-      task.input = tracker_.input(kState, partition, sequence, writes_state);
+      const bool withholds = needs_history_.erase(partition) == 0 && options_.chance(30);
+      task.input = tracker_.input(state_of(op), partition, sequence, writes_state, !withholds);
+      if (task.input.gone) throw Error(ErrorCode::kDataLoss, "a version is no longer known");
+      task.input.withheld = withholds;
       options_.send(task);
       sent_.insert_or_assign(partition, task);
       any = true;
@@ -401,27 +443,23 @@ class Driver {
     std::vector<std::vector<Line>> tokens;
     for (const auto& [partition, lines] : tokens_) tokens.push_back(lines);
     options_.before_effect();
-    options_.world.commit(sink_, commit_id(sink_, batch_), tokens, options_.id);
-    if (++sink_ < kSinks) {
-      want_all();
-      state_ = State::kPrepare;
-    } else {
-      state_ = State::kCommit;
-    }
+    options_.world.commit(op_, commit_id(op_, batch_), tokens, options_.id);
+    ++op_;
+    begin_output();
   }
 
   void commit() {
     tracker_.committed(batch_);
     std::map<std::string, std::vector<StatePiece>> changed;
-    if (!is(Mutant::kCommitWithoutState)) {
-      changed[kOperator] = tracker_.deltas(kState, batch_);
+    for (std::size_t op = 0; op < kOperators && !is(Mutant::kCommitWithoutState); ++op) {
+      changed[operator_uid(op)] = tracker_.deltas(state_of(op), batch_);
     }
     const Batch batch = batches_.at(batch_).batch;
     appended_ = log_->append(internal::commit_record(batch, changed, held_by_sinks()));
     positions_.erase(batch_);
     committed_ = batch_;
     failures_ = 0;
-    remove_unused(false);
+    remove_unused();
     free_at_commit();
   }
 
@@ -433,10 +471,10 @@ class Driver {
     if (is(Mutant::kLogReleasedAtCommit)) log_->release(batch_);
     if (is(Mutant::kFilesFreedAtCommit)) {
       std::set<std::string> used;
-      for (const StatePiece& piece : tracker_.deltas(kState, batch_)) used.insert(piece.file);
-      for (const std::string& file : tracker_.files()) {
-        if (!used.contains(file)) options_.store->remove(std::string(kStateFolder) + "/" + file);
+      for (std::size_t op = 0; op < kOperators; ++op) {
+        for (const auto& piece : tracker_.deltas(state_of(op), batch_)) used.insert(piece.file);
       }
+      remove_other_than(used);
     }
   }
 
@@ -444,20 +482,46 @@ class Driver {
     options_.world.released = std::max(options_.world.released, end);
   }
 
-  /// `early`: as if the set were durable already.
-  void remove_unused(bool early) {
-    if (!early && !std::exchange(may_remove_, false)) return;
-    std::set<std::string> used = tracker_.files();
-    if (early) used = set_->files;
-    for (const std::string& file : files_) {
-      if (!used.contains(file)) options_.store->remove(std::string(kStateFolder) + "/" + file);
+  static std::string path_of_state(const std::string& file) {
+    return std::string(kStateFolder) + "/" + file;
+  }
+
+  /// As BatchJournal does: not while a version is lost, nor while there is state that was not read
+  /// since the start.
+  bool can_checkpoint() const {
+    if (committed_ <= checkpointed_) return false;
+    for (std::size_t op = 0; op < kOperators; ++op) {
+      if (!tracker_.is_whole(state_of(op), committed_) || tracker_.has_unread(state_of(op))) {
+        return false;
+      }
     }
-    files_ = used;
+    return true;
+  }
+
+  void sync_file(const std::string& file) {
+    if (is(Mutant::kCheckpointUnsynced)) return;
+    if (is(Mutant::kSnapshotUnsynced) && file.starts_with("snap-")) return;
+    options_.store->sync_file(path_of_state(file));
+  }
+
+  void remove_unused() {
+    if (set_ && !is(Mutant::kFilesFreedDuringBatch)) return;
+    if (!std::exchange(may_remove_, false)) return;
+    for (const std::string& file : tracker_.take_unused_files()) {
+      options_.store->remove(path_of_state(file));
+    }
+  }
+
+  /// A mutant's.
+  void remove_other_than(const std::set<std::string>& used) {
+    for (const std::string& file : tracker_.files()) {
+      if (!used.contains(file)) options_.store->remove(path_of_state(file));
+    }
   }
 
   internal::HeldBySinks held_by_sinks() const {
     internal::HeldBySinks held;
-    for (std::size_t sink = 0; sink < kSinks; ++sink) {
+    for (std::size_t sink = 0; sink < kOperators; ++sink) {
       const auto last = options_.world.last_committed(sink);
       held[uid(sink)] = is(Mutant::kCommitBeforeOutputs) ? 0 : last ? last->sequence : 0;
     }
@@ -480,7 +544,6 @@ class Driver {
   std::map<std::uint64_t, std::uint64_t> positions_;          // of INTENTs to await
   std::set<std::uint64_t> replayable_;
   std::set<std::uint64_t> open_;
-  std::set<std::string> files_;
   bool may_remove_ = false;
   std::deque<std::uint64_t> queue_;
   bool operators_written_ = false;
@@ -494,12 +557,13 @@ class Driver {
 
   State state_ = State::kIdle;
   std::uint64_t batch_ = 0;
-  std::uint64_t updating_ = 0;    // the batch whose state tasks are under way
-  std::uint64_t updated_to_ = 0;  // batches whose state tasks are done, in this attempt
-  std::size_t sink_ = 0;
+  std::optional<Update> updating_;        // whose tasks are under way
+  Update updated_to_;                     // up to which they are done, in this attempt
+  std::size_t op_ = 0;                    // whose output is being made
   std::set<std::uint32_t> wanted_;        // partitions whose tasks are not done
   std::set<std::uint32_t> wanted_again_;  // a mutant's
-  std::map<std::uint32_t, Task> sent_;    // by partition
+  std::set<std::uint32_t> needs_history_;
+  std::map<std::uint32_t, Task> sent_;  // by partition
   std::map<std::uint32_t, std::vector<Line>> tokens_;
   int failures_ = 0;
 };

@@ -7,9 +7,8 @@
 #include "protocol_simulation.h"
 
 #include <cstdint>
-#include <cstdlib>
+#include <cstdio>
 #include <exception>
-#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -22,17 +21,8 @@ namespace {
 using protocol::Mutant;
 using protocol::Simulation;
 
-std::uint64_t number(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-std::uint64_t first_seed() { return number("WEIR_PROTOCOL_SEED", 1); }
-bool is_single() { return std::getenv("WEIR_PROTOCOL_SEED") != nullptr; }
-std::uint64_t num_seeds(std::uint64_t otherwise) {
-  if (is_single()) return 1;
-  return number("WEIR_PROTOCOL_SEEDS", WEIR_TIME_SCALE == 1 ? otherwise : otherwise / 10);
-}
+const simulation::Seeds kSeeds("WEIR_PROTOCOL");
+constexpr std::uint64_t kUsually = WEIR_TIME_SCALE == 1 ? 5000 : 500;
 
 /// The models make drivers die that tell the operator so.
 class ProtocolSimulation : public ::testing::Test {
@@ -49,9 +39,11 @@ TEST_F(ProtocolSimulation, OutputAndStateAreExactlyOnceWhateverHappens) {
   int raced = 0;
   int commits = 0;
   int checkpoints = 0;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + num_seeds(5000); ++seed) {
+  int snapshots = 0;
+  const std::uint64_t seeds = kSeeds.wanted(kUsually);
+  for (std::uint64_t seed = kSeeds.first(); seed < kSeeds.end(seeds); ++seed) {
     Simulation simulation(seed);
-    simulation.verbose = is_single();
+    simulation.trace.verbose = kSeeds.is_single();
     try {
       simulation.run();
     } catch (const std::exception& broken) {
@@ -65,29 +57,32 @@ TEST_F(ProtocolSimulation, OutputAndStateAreExactlyOnceWhateverHappens) {
     raced += simulation.raced;
     commits += simulation.commits;
     checkpoints += simulation.checkpoints;
+    snapshots += simulation.snapshots;
   }
-  if (num_seeds(5000) < 500) return;
+  if (kSeeds.is_single() || seeds < 500) return;
   std::printf(
       "starts %d, crashes %d, fenced %d, lost state %d, late outcomes %d, races %d, "
-      "commits %d, steps of checkpoints %d\n",
-      starts, crashes, fenced, losses, late, raced, commits, checkpoints);
+      "commits %d, steps of checkpoints %d, snapshots %d\n",
+      starts, crashes, fenced, losses, late, raced, commits, checkpoints, snapshots);
   // Otherwise the weather is too fine to show anything.
   EXPECT_GT(fenced, 100);
   EXPECT_GT(losses, 100);
   EXPECT_GT(late, 100);
   EXPECT_GT(raced, 100);
+  EXPECT_GT(snapshots, 100);
 }
 
 TEST_F(ProtocolSimulation, ASeedReplaysExactly) {
   std::uint64_t before = 0;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + num_seeds(5000) / 100 + 1; ++seed) {
+  const std::uint64_t seeds = kSeeds.wanted(kUsually) / 100 + 1;
+  for (std::uint64_t seed = kSeeds.first(); seed < kSeeds.end(seeds); ++seed) {
     Simulation one(seed);
     Simulation two(seed);
     one.run();
     two.run();
-    ASSERT_EQ(one.trace_hash(), two.trace_hash()) << "WEIR_PROTOCOL_SEED=" << seed;
-    ASSERT_NE(one.trace_hash(), before) << "two seeds are the same";
-    before = one.trace_hash();
+    ASSERT_EQ(one.trace.hash(), two.trace.hash()) << "WEIR_PROTOCOL_SEED=" << seed;
+    ASSERT_NE(one.trace.hash(), before) << "two seeds are the same";
+    before = one.trace.hash();
   }
 }
 
@@ -101,11 +96,10 @@ struct Wrong {
 class WrongProtocol : public ProtocolSimulation, public ::testing::WithParamInterface<Wrong> {};
 
 TEST_P(WrongProtocol, IsFound) {
-  constexpr std::uint64_t kSeeds = 10'000;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + (is_single() ? 1 : kSeeds);
-       ++seed) {
+  constexpr std::uint64_t kMost = 10'000;
+  for (std::uint64_t seed = kSeeds.first(); seed < kSeeds.end(kMost); ++seed) {
     Simulation simulation(seed, GetParam().mutant);
-    simulation.verbose = is_single();
+    simulation.trace.verbose = kSeeds.is_single();
     simulation.looks_inside = GetParam().looks_inside;
     try {
       simulation.run();
@@ -140,7 +134,14 @@ INSTANTIATE_TEST_SUITE_P(
                       Wrong{Mutant::kEpochUnchecked, "EpochUnchecked"},
                       Wrong{Mutant::kReleasedAtIntent, "ReleasedAtIntent"},
                       Wrong{Mutant::kReleasedAtCommit, "ReleasedAtCommit"},
-                      Wrong{Mutant::kLossTakenForEmpty, "LossTakenForEmpty"}),
+                      Wrong{Mutant::kLossTakenForEmpty, "LossTakenForEmpty"},
+                      Wrong{Mutant::kLogReadPastBadGroup, "LogReadPastBadGroup"},
+                      Wrong{Mutant::kDeltaUnchecked, "DeltaUnchecked"},
+                      Wrong{Mutant::kFailedWriteIgnored, "FailedWriteIgnored"},
+                      Wrong{Mutant::kRemovedFileWritten, "RemovedFileWritten"},
+                      Wrong{Mutant::kSnapshotUnsynced, "SnapshotUnsynced", false},
+                      Wrong{Mutant::kStateFolderUnsynced, "StateFolderUnsynced", false},
+                      Wrong{Mutant::kSnapshotSlips, "SnapshotSlips"}),
     [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace

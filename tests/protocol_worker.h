@@ -1,32 +1,32 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "weir/core/archive.h"
 #include "weir/core/hash.h"
+#include "weir/core/state/map_with_state.h"
+#include "weir/core/state/state_store.h"
+#include "weir/core/state/window_state.h"
 #include "weir/core/task.h"
 
 #include "protocol_world.h"
 
-/// A worker of the simulation, under the rules of the real ones: versions in memory by the attempt
-/// that made them, what a batch changed appended to a file of its own without a sync, and a version
-/// that is not there put together from the pieces that the task names. Part of
-/// protocol_simulation.h.
+/// A worker of the simulation: the real state store, its changelog and snapshots over the simulated
+/// disk, and two real stateful operators. Part of protocol_simulation.h.
 namespace weir::protocol {
-
-constexpr const char* kStateFolder = "state";
 
 struct Task {
   std::uint64_t driver = 0;
   AttemptId attempt = 0;
   std::size_t slot = 0;
   std::uint64_t worker = 0;  ///< incarnation
+  std::size_t op = 0;        ///< whose state it updates, or whose sink it prepares for
   std::uint64_t sequence = 0;
   std::uint64_t from = 0;
   std::uint64_t end = 0;
@@ -40,114 +40,176 @@ struct TaskFailed {
 };
 struct Outcome {
   Task task;
-  std::variant<TaskFailed, StateOutput, StateLost, std::vector<Line>> result;
+  std::variant<TaskFailed, StateOutput, StateLost, NeedInputs, std::vector<Line>> result;
 };
 
-/// A piece's bytes; throws Error(kCorrupt).
-inline Sums read_piece(DurableStore& store, const StatePiece& piece) {
-  const std::string path = std::string(kStateFolder) + "/" + piece.file;
-  const std::string bytes = store.read(path, piece.offset, piece.length);
-  if (bytes.size() != piece.length || hash_bytes(bytes) != piece.hash) {
-    throw Error(ErrorCode::kCorrupt, fmt::format("{} is damaged at {}", path, piece.offset));
+struct AddToSum {
+  std::int64_t operator()(const std::uint64_t&, std::optional<std::int64_t> value,
+                          State<std::int64_t>& sum) const {
+    sum.update(sum.get_optional().value_or(0) + value.value_or(0));
+    return sum.get();
   }
-  return decode<Sums>(bytes);
+};
+struct Add {
+  std::int64_t operator()(std::int64_t a, std::int64_t b) const { return a + b; }
+};
+using SumOperator =
+    internal::MapWithStateOperator<std::uint64_t, std::int64_t, std::int64_t, AddToSum>;
+using WindowedOperator = internal::WindowOperator<std::uint64_t, std::int64_t, Add>;
+
+/// Calls `use` with the operator.
+template <class F>
+auto with_operator(std::size_t op, F&& use) {
+  static const SumOperator sums;
+  using std::chrono::seconds;
+  static const WindowedOperator window(
+      {seconds(kWindowLength), seconds(kWindowSlide), seconds(1), Time{}}, {});
+  return op == kSums ? use(sums) : use(window);
 }
 
-/// What is left of a version by its steps, for the groups of one partition.
-inline std::variant<Sums, StateLost> put_together(DurableStore& store,
-                                                  const internal::KeyGroups& groups,
-                                                  const std::vector<StateStep>& history) {
-  Sums sums;
-  for (const StateStep& step : history) {
-    try {
-      for (const auto& [key, sum] : read_piece(store, step.piece)) {
-        const std::uint32_t group = groups.group_of(key);
-        const bool counts =
-            step.end_group == 0 || (step.begin_group <= group && group < step.end_group);
-        if (counts && groups.owns(key)) sums[key] = sum;
-      }
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kCorrupt) throw;
-      StateLost lost{kState, 0, 0, error.what()};
-      for (const StateStep& other : history) {
-        if (other.sequence < step.sequence) lost.sequence = std::max(lost.sequence, other.sequence);
-      }
-      return lost;
+inline std::uint64_t expires_after(std::size_t op) { return op == kWindow ? kWindowLength : 0; }
+
+inline internal::MakeStateTable maker_of(std::size_t op) {
+  return [op](const internal::KeyGroups& groups) {
+    return with_operator(op, [&](const auto& each) { return each.make_table(groups); });
+  };
+}
+
+/// All that a version holds.
+inline Sums sums_in(std::size_t op, const internal::StateView& view) {
+  return with_operator(op, [&](const auto& each) {
+    Sums sums;
+    const auto elements = each.snapshot(view);
+    for (auto chunk = elements->next(); !chunk.empty(); chunk = elements->next()) {
+      for (const auto& [key, sum] : chunk) sums[key] = sum;
     }
-  }
-  return sums;
+    return sums;
+  });
 }
 
 class Worker {
  public:
-  Worker(std::shared_ptr<DurableStore> store, const World& world, std::uint64_t incarnation)
-      : incarnation_(incarnation), store_(std::move(store)), world_(world) {}
+  Worker(std::shared_ptr<DurableStore> disk, const World& world, std::uint64_t incarnation,
+         std::uint64_t changelog_bytes)
+      : incarnation_(incarnation),
+        world_(world),
+        disk_(std::make_shared<WatchedStore>(
+            std::move(disk), WatchedStore::Options{.mutant = world.mutant(),
+                                                   .folder = std::string(kStateFolder) + "/"})),
+        states_({.files = {[this](const std::string&) { return disk_; },
+                           [this] { return (incarnation_ << 16) | ++files_; }},
+                 .changelog_bytes = changelog_bytes,
+                 .on_callers_thread = true}) {}
 
   std::uint64_t incarnation() const { return incarnation_; }
 
-  /// `breaks`: behind the update of the state, before anything is said of it.
-  Outcome run(const Task& task, bool breaks) {
-    if (task.input.gone) {
-      return {task, TaskFailed{ErrorCode::kDataLoss, "the version is no longer known"}};
-    }
+  /// A task that has the version that it works on, and nothing else yet.
+  struct Begun {
+    Task task;
+    StateLease base;
+  };
+
+  std::variant<Begun, Outcome> begin(const Task& task) {
     if (!world_.can_read(task.from, task.end)) {
-      return {task, TaskFailed{ErrorCode::kDataLoss, "the source has dropped the input"}};
+      return Outcome{task, TaskFailed{ErrorCode::kDataLoss, "the source has dropped the input"}};
     }
     try {
-      auto found = find(task.input);
-      if (auto* lost = std::get_if<StateLost>(&found)) return {task, std::move(*lost)};
-      Sums& base = *std::get<Sums*>(found);
-      if (!task.writes_state) return {task, lines(task, base)};
-      return {task, update(task, base, breaks)};
+      auto opened = open(task);
+      if (auto* lost = std::get_if<StateLost>(&opened)) return Outcome{task, std::move(*lost)};
+      if (std::holds_alternative<NeedInputs>(opened)) return Outcome{task, NeedInputs{}};
+      return Begun{task, std::get<StateLease>(std::move(opened))};
+    } catch (const Error& error) {
+      return Outcome{task, TaskFailed{error.code(), error.what()}};
+    }
+  }
+
+  /// `breaks`: behind the update of the state, before anything is said of it.
+  Outcome finish(const Begun& begun, bool breaks) {
+    const Task& task = begun.task;
+    try {
+      if (!task.writes_state) return {task, lines(begun)};
+      return {task, update(begun, breaks)};
     } catch (const Error& error) {
       return {task, TaskFailed{error.code(), error.what()}};
     }
   }
 
+  /// A step of what goes on in the background; returns whether there was one.
+  bool write_snapshot() {
+    const bool any = states_.write_snapshot_group();
+    if (!any) snapshot_of_.reset();
+    return any;
+  }
+
+  void kill() { disk_->kill(); }
+
  private:
-  using Version = std::pair<std::uint64_t, AttemptId>;  // by whom it was made; 0: restored
-  using Versions = std::map<Version, Sums>;
+  using Opened = std::variant<StateLease, NeedInputs, StateLost>;
 
-  std::variant<Sums*, StateLost> find(const StateInput& input) {
-    Versions& versions = versions_[input.partition];
-    const Version base{input.base_sequence, input.base_attempt};
-    std::erase_if(versions, [&](const auto& entry) {
-      return entry.first.first < input.fold_to && entry.first != base;
+  Opened open(const Task& task) {
+    StateInput input = task.input;
+    if (world_.is(Mutant::kDeltaUnchecked)) forgive_damage(input);
+    if (input.snapshot) snapshot_of_ = input.partition;
+    auto opened = open(task.op, input);
+    if (std::holds_alternative<StateLost>(opened) && world_.is(Mutant::kLossTakenForEmpty)) {
+      input.history.clear();
+      return open(task.op, input);
+    }
+    return opened;
+  }
+  Opened open(std::size_t op, const StateInput& input) {
+    return states_.open(
+        input, maker_of(op), [] {}, cancelled_);
+  }
+
+  /// A mutant's: whatever is where a delta was written is what was written.
+  void forgive_damage(StateInput& input) const {
+    for (StateStep& step : input.history) {
+      const auto file = disk_->open(step.piece.file);
+      if (step.is_snapshot || file == nullptr) continue;
+      std::string bytes(step.piece.length, '\0');
+      bytes.resize(file->read(step.piece.offset, bytes));
+      step.piece.hash = hash_bytes(bytes);
+    }
+  }
+
+  StateOutput update(const Begun& begun, bool breaks) {
+    return with_operator(begun.task.op, [&](const auto& op) {
+      const Task& task = begun.task;
+      auto changes = op.begin(
+          begun.base.view(),
+          internal::StateBatch{task.sequence, time_of(task.sequence), 0, task.input.groups});
+      for (std::uint64_t id = task.from; id < task.end; ++id) {
+        const Record each = record(id);
+        if (task.input.groups.owns(each.key)) {
+          changes.add(each.key, std::uint64_t{each.key}, std::int64_t{each.value});
+        }
+      }
+      auto results = std::vector<typename std::decay_t<decltype(op)>::Out>();
+      std::shared_ptr<const internal::StateOverlay> changed = changes.finish(results);
+      if (changes_in_place(task)) {
+        const_cast<internal::StateTable&>(*begun.base.view().table).fold(*changed);
+      }
+      if (breaks) throw Error(ErrorCode::kUnreachable, "the task broke off");
+      return states_.keep(task.input, begun.base, task.attempt, changed, changes.total_keys());
     });
-    if (const auto known = versions.find(base); known != versions.end()) return &known->second;
-    auto whole = put_together(*store_, input.groups, input.history);
-    if (auto* lost = std::get_if<StateLost>(&whole)) {
-      lost->partition = input.partition;
-      if (!world_.is(Mutant::kLossTakenForEmpty)) return std::move(*lost);
-      whole = Sums{};
-    }
-    return &(versions[base] = std::get<Sums>(std::move(whole)));
   }
 
-  StateOutput update(const Task& task, Sums& base, bool breaks) {
-    Sums next = base;
-    Sums changed;
-    Sums& target = world_.is(Mutant::kStateInPlace) ? base : next;
-    for (std::uint64_t id = task.from; id < task.end; ++id) {
-      const Record each = record(id);
-      if (task.input.groups.owns(each.key)) changed[each.key] = target[each.key] += each.value;
-    }
-    if (breaks) throw Error(ErrorCode::kUnreachable, "the task broke off");
-    StateOutput output;
-    output.state = kState;
-    output.partition = task.input.partition;
-    output.sequence = task.sequence;
-    output.base_sequence = task.input.base_sequence;
-    output.delta = append(encode(changed));
-    if (task.input.snapshot) {
-      output.snapshots.push_back({task.input.base_sequence, true, append(encode(base))});
-    }
-    versions_[task.input.partition][{task.sequence, task.attempt}] = target;
-    return output;
+  /// For mutants. (A window's table cannot take in a slice twice.)
+  bool changes_in_place(const Task& task) const {
+    if (task.op != kSums) return false;
+    return world_.is(Mutant::kStateInPlace) ||
+           (world_.is(Mutant::kSnapshotSlips) && snapshot_of_ == task.input.partition);
   }
 
-  std::vector<Line> lines(const Task& task, Sums& sums) const {
+  std::vector<Line> lines(const Begun& begun) const {
+    const Task& task = begun.task;
+    Sums sums = sums_in(task.op, begun.base.view());
     std::vector<Line> lines;
+    if (task.op == kWindow) {
+      for (const auto& [key, sum] : sums) lines.push_back({key, sum});
+      return lines;
+    }
     for (std::uint64_t id = task.from; id < task.end; ++id) {
       const std::uint64_t key = record(id).key;
       if (task.input.groups.owns(key)) lines.push_back({id, sums[key]});
@@ -155,27 +217,13 @@ class Worker {
     return lines;
   }
 
-  StatePiece append(const std::string& bytes) {
-    auto file = std::move(file_);  // given up unless all of it is written
-    if (file == nullptr || store_->size(path()) < 0) {
-      name_ = fmt::format("log-{:04}-{:02}.chg", incarnation_, ++files_);
-      file = store_->create(path());
-      if (file == nullptr) throw Error(ErrorCode::kInternal, path() + " is there already");
-    }
-    const StatePiece piece{name_, file->size(), bytes.size(), hash_bytes(bytes)};
-    file->append(bytes);
-    file_ = std::move(file);
-    return piece;
-  }
-  std::string path() const { return std::string(kStateFolder) + "/" + name_; }
-
   const std::uint64_t incarnation_;
-  const std::shared_ptr<DurableStore> store_;
   const World& world_;
-  std::map<std::uint32_t, Versions> versions_;  // by partition
-  std::string name_;
+  const std::shared_ptr<WatchedStore> disk_;
   std::uint64_t files_ = 0;
-  std::unique_ptr<DurableFile> file_;
+  std::optional<std::uint32_t> snapshot_of_;  // partition; for a mutant
+  const std::atomic<bool> cancelled_{false};
+  StateStore states_;
 };
 
 }  // namespace weir::protocol

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,6 +21,7 @@
 #include "weir/core/error.h"
 #include "weir/core/memory_sink.h"
 #include "weir/core/state/state_task.h"
+#include "weir/dstream/log/segment_format_internal.h"
 
 /// What is around drivers and workers and outlives them: the source, the sinks, the disk; and what
 /// all of them must hold in the end. Part of protocol_simulation.h.
@@ -47,6 +52,13 @@ enum class Mutant : std::uint8_t {
   kReleasedAtIntent,        ///< the source may drop what an INTENT owns
   kReleasedAtCommit,        ///< and what is only in the state since the last CHECKPOINT
   kLossTakenForEmpty,       ///< state that cannot be read begins anew
+  kLogReadPastBadGroup,     ///< recovery leaves out a damaged group and goes on behind it
+  kDeltaUnchecked,          ///< a changelog's tail is taken without looking at its checksum
+  kFailedWriteIgnored,      ///< a worker says it has written what did not fit on the disk
+  kRemovedFileWritten,      ///< a worker goes on appending to a changelog that was removed
+  kSnapshotUnsynced,        ///< CHECKPOINT names a snapshot that was not synced
+  kStateFolderUnsynced,     ///< CHECKPOINT names files whose names were not
+  kSnapshotSlips,           ///< what changes while a snapshot is written gets into it
 };
 
 /// What must never be the case is.
@@ -54,11 +66,26 @@ struct Breach : std::logic_error {
   using std::logic_error::logic_error;
 };
 
-constexpr std::uint32_t kKeyGroups = 64;
-constexpr std::size_t kSinks = 2;
-constexpr StateId kState = 1;
+constexpr std::uint32_t kKeyGroups = 8;
+constexpr const char* kStateFolder = "state";
 
-using Sums = std::map<std::uint64_t, std::int64_t>;  ///< by the key's hash
+/// The program: a sum per key over all records, and one over those of the last batches, of which
+/// every second batch writes the result. The stateful operator i is what the sink i is written
+/// from.
+enum Operator : std::size_t { kSums, kWindow };
+constexpr std::size_t kOperators = 2;
+constexpr std::uint64_t kWindowLength = 3;  ///< in batches
+constexpr std::uint64_t kWindowSlide = 2;
+
+inline StateId state_of(std::size_t op) { return op + 1; }
+inline bool is_due(std::size_t op, std::uint64_t sequence) {
+  return op != kWindow || sequence % kWindowSlide == 0;
+}
+inline Time time_of(std::uint64_t sequence) {
+  return Time(std::chrono::seconds(static_cast<std::int64_t>(sequence)));
+}
+
+using Sums = std::map<std::uint64_t, std::int64_t>;  ///< by the key, which is its own hash
 
 struct Record {
   std::uint64_t id = 0;
@@ -70,16 +97,18 @@ inline Record record(std::uint64_t id) {
   return {id, ((id * 7 + id / 5) % 6 + 1) * kGolden, 1 + static_cast<std::int64_t>(id % 9)};
 }
 
-/// What goes to the sinks: a record's place, and its key's sum after its batch.
+/// What goes to the sinks: a record's place and its key's sum after its batch, or a key and its sum
+/// over the window.
 struct Line {
   std::uint64_t id = 0;
   std::int64_t sum = 0;
   bool operator==(const Line&) const = default;
 };
 
-inline Sums sums_after(std::uint64_t end) {
+/// Of the records [from, end).
+inline Sums sums_over(std::uint64_t from, std::uint64_t end) {
   Sums sums;
-  for (std::uint64_t id = 0; id < end; ++id) sums[record(id).key] += record(id).value;
+  for (std::uint64_t id = from; id < end; ++id) sums[record(id).key] += record(id).value;
   return sums;
 }
 
@@ -121,6 +150,11 @@ class World {
     }
     outputs_[sink]->commit(id, tokens);
     if (outputs_[sink]->commits().size() == before.size()) return;
+    if (sink == kSums) {
+      std::uint64_t lines = 0;
+      for (const auto& each : tokens) lines += each.size();
+      ends_.push_back(ends_.back() + lines);
+    }
     const auto [writer, first] = writers_.emplace(epoch, driver);
     if (writer->second != driver) throw Breach("two drivers had effects in one epoch");
     if (epoch < sink_epochs_[sink]) {
@@ -129,82 +163,151 @@ class World {
     expect_exactly_once(sink);
   }
 
-  /// All of the input up to some record, once, in order.
+  /// What a version of a state is, by the input that the first sink has of each batch.
+  Sums state_after(std::size_t op, std::uint64_t sequence) const {
+    if (sequence >= ends_.size()) {
+      throw Breach(fmt::format("there is state of batch {}, which no sink has", sequence));
+    }
+    const std::uint64_t first =
+        op == kWindow && sequence > kWindowLength ? sequence - kWindowLength : 0;
+    return sums_over(op == kWindow ? ends_[first] : 0, ends_[sequence]);
+  }
+
+  /// All of the input up to some record, once, in order; returns where it ends. Of the window, the
+  /// result of every batch that is due.
   std::uint64_t expect_exactly_once(std::size_t sink) const {
-    Sums sums;
-    std::uint64_t next = 0;
     std::uint64_t sequence = 0;
+    std::uint64_t next = 0;
     const auto commits = outputs_[sink]->commits();
     for (auto lines : outputs_[sink]->batches()) {
-      if (commits[sequence].sequence != sequence + 1) {
-        throw Breach(fmt::format("sink {} has no batch {}", sink, sequence + 1));
-      }
-      ++sequence;
+      const std::uint64_t written =
+          commits[sequence / (sink == kWindow ? kWindowSlide : 1)].sequence;
+      do {
+        ++sequence;
+      } while (!is_due(sink, sequence));
+      if (written != sequence) throw Breach(fmt::format("sink {} has no batch {}", sink, sequence));
       std::ranges::sort(lines, {}, &Line::id);
-      for (const Line& line : lines) {
-        if (line.id != next) {
-          throw Breach(fmt::format("sink {} has record {} in batch {} where {} is to be", sink,
-                                   line.id, sequence, next));
-        }
-        sums[record(next).key] += record(next).value;
-        ++next;
-      }
-      for (const Line& line : lines) {
-        if (line.sum == sums[record(line.id).key]) continue;
-        throw Breach(fmt::format("sink {} has the sum {} for record {} of batch {}, not {}", sink,
-                                 line.sum, line.id, sequence, sums[record(line.id).key]));
+      if (sink == kSums) {
+        next = expect_sums(lines, sequence, next);
+      } else {
+        expect_window(lines, sequence);
+        next = ends_[sequence];
       }
     }
     return next;
   }
+  std::uint64_t last_sequence() const { return ends_.size() - 1; }
 
  private:
+  std::uint64_t expect_sums(const std::vector<Line>& lines, std::uint64_t sequence,
+                            std::uint64_t next) const {
+    const Sums sums = sums_over(0, ends_[sequence]);
+    for (const Line& line : lines) {
+      if (line.id != next) {
+        throw Breach(
+            fmt::format("batch {} has record {} where {} is to be", sequence, line.id, next));
+      }
+      if (line.sum != sums.at(record(next).key)) {
+        throw Breach(fmt::format("batch {} has the sum {} for record {}, not {}", sequence,
+                                 line.sum, line.id, sums.at(record(next).key)));
+      }
+      ++next;
+    }
+    return next;
+  }
+  void expect_window(const std::vector<Line>& lines, std::uint64_t sequence) const {
+    Sums written;
+    for (const Line& line : lines) written[line.id] += line.sum;
+    if (written != state_after(kWindow, sequence)) {
+      throw Breach(fmt::format("the window of batch {} is not what its input says", sequence));
+    }
+  }
+
   const Mutant mutant_;
-  std::array<std::shared_ptr<MemoryOutput<Line>>, kSinks> outputs_;
-  std::array<std::uint64_t, kSinks> sink_epochs_{};
+  std::array<std::shared_ptr<MemoryOutput<Line>>, kOperators> outputs_;
+  std::array<std::uint64_t, kOperators> sink_epochs_{};
   std::map<std::uint64_t, std::uint64_t> writers_;  // driver by epoch
+  std::vector<std::uint64_t> ends_{0};              // of the batches' input, by sequence
 };
 
-/// A process' view of the disk that lets others run before each call, and does some calls wrong.
+/// A segment of the batch log without its bad groups.
+inline std::string without_bad_groups(internal::SegmentId id, const std::string& bytes) {
+  const internal::SegmentScan scan = internal::scan_segment(id, bytes);
+  auto next = internal::find_group(id, bytes, scan.good_end);
+  if (!scan.header || !next) return bytes;
+  std::string good = bytes.substr(0, scan.good_end);
+  for (; next; next = internal::find_group(id, bytes, next->offset + next->bytes)) {
+    good += internal::encode_group(
+        id, good.size(), std::min<std::uint64_t>(next->durable, good.size()), next->entries);
+  }
+  return good;
+}
+
+/// A process' view of the disk, which dies alone, lets others run before each call, and does some
+/// calls wrong.
 class WatchedStore final : public DurableStore {
  public:
-  WatchedStore(std::shared_ptr<DurableStore> store, Mutant mutant, std::function<void()> before)
-      : store_(std::move(store)), mutant_(mutant), before_(std::move(before)) {}
+  struct Options {
+    Mutant mutant = Mutant::kNone;
+    std::string folder = "";  ///< that it is, with '/' behind; "": the whole disk
+    std::function<void()> before_call = [] {};
+    std::function<void()> during_sync = [] {};
+  };
+
+  WatchedStore(std::shared_ptr<DurableStore> store, Options options)
+      : store_(std::move(store)), options_(std::move(options)) {}
+
+  /// The process dies: every call throws from now on.
+  void kill() { is_dead_ = true; }
 
   std::string name() const override { return store_->name(); }
   std::unique_ptr<DurableFile> create(const std::string& path) override {
-    before_();
-    auto file = store_->create(path);
+    before_call();
+    auto file = store_->create(options_.folder + path);
     if (file == nullptr) return nullptr;
     newest_created_ = path.substr(path.rfind('/') + 1);
     return std::make_unique<File>(*this, std::move(file));
   }
-  std::string read(const std::string& path, std::uint64_t offset, std::uint64_t length) override {
-    return store_->read(path, offset, length);
+  std::unique_ptr<DurableReader> open(const std::string& path) override {
+    expect_alive();
+    if (const auto content = read_past_bad_groups(path)) return std::make_unique<Read>(*content);
+    return store_->open(options_.folder + path);
   }
-  std::int64_t size(const std::string& path) override { return store_->size(path); }
+  std::int64_t size(const std::string& path) override {
+    expect_alive();
+    if (const auto content = read_past_bad_groups(path)) {
+      return static_cast<std::int64_t>(content->size());
+    }
+    return store_->size(options_.folder + path);
+  }
   std::vector<std::string> list(const std::string& directory) override {
-    auto names = store_->list(directory);
-    if (mutant_ == Mutant::kTakeoverOverlooked && !newest_created_.empty()) {
+    expect_alive();
+    auto names = store_->list(options_.folder + directory);
+    if (is(Mutant::kTakeoverOverlooked) && !newest_created_.empty()) {
       std::erase_if(names, [&](const std::string& name) { return name > newest_created_; });
     }
     return names;
   }
   void remove(const std::string& path) override {
-    before_();
-    store_->remove(path);
+    before_call();
+    store_->remove(options_.folder + path);
   }
   void replace(const std::string& path, std::string_view content) override {
-    before_();
-    store_->replace(path, content);
+    before_call();
+    store_->replace(options_.folder + path, content);
   }
   void sync_file(const std::string& path) override {
-    before_();
-    ignoring_failure([&] { store_->sync_file(path); });
+    before_call();
+    options_.during_sync();
+    ignoring_failure(Mutant::kFailedSyncIgnored,
+                     [&] { store_->sync_file(options_.folder + path); });
   }
   void sync_directory(const std::string& directory) override {
-    before_();
-    if (mutant_ != Mutant::kDirectoryNotSynced) store_->sync_directory(directory);
+    before_call();
+    if (is(Mutant::kDirectoryNotSynced)) return;
+    if (is(Mutant::kStateFolderUnsynced) && directory == kStateFolder) return;
+    options_.during_sync();
+    store_->sync_directory(options_.folder + directory);
   }
   std::unique_ptr<StoreLock> lock() override { return store_->lock(); }
 
@@ -214,33 +317,68 @@ class WatchedStore final : public DurableStore {
     File(WatchedStore& store, std::unique_ptr<DurableFile> file)
         : store_(store), file_(std::move(file)) {}
     void append(std::string_view bytes) override {
-      store_.before_();
-      file_->append(bytes);
+      store_.before_call();
+      store_.ignoring_failure(Mutant::kFailedWriteIgnored, [&] { file_->append(bytes); });
     }
     void sync() override {
-      store_.before_();
-      store_.ignoring_failure([&] { file_->sync(); });
+      store_.before_call();
+      store_.options_.during_sync();
+      store_.ignoring_failure(Mutant::kFailedSyncIgnored, [&] { file_->sync(); });
     }
     std::uint64_t size() const override { return file_->size(); }
+    bool is_removed() const override {
+      store_.expect_alive();
+      return file_->is_removed() && !store_.is(Mutant::kRemovedFileWritten);
+    }
 
    private:
     WatchedStore& store_;
     const std::unique_ptr<DurableFile> file_;
   };
 
+  class Read final : public DurableReader {
+   public:
+    explicit Read(std::string content) : content_(std::move(content)) {}
+    std::uint64_t size() const override { return content_.size(); }
+    std::size_t read(std::uint64_t offset, std::span<char> to) override {
+      return offset < content_.size() ? content_.copy(to.data(), to.size(), offset) : 0;
+    }
+
+   private:
+    const std::string content_;
+  };
+
+  bool is(Mutant mutant) const { return options_.mutant == mutant; }
+  void expect_alive() const {
+    if (is_dead_) throw Error(ErrorCode::kUnreachable, "this process of the simulation is dead");
+  }
+  void before_call() const {
+    expect_alive();
+    options_.before_call();
+  }
+
+  /// A mutant's; else nothing.
+  std::optional<std::string> read_past_bad_groups(const std::string& path) const {
+    if (!is(Mutant::kLogReadPastBadGroup)) return std::nullopt;
+    const auto id = internal::parse_segment_name(path.substr(path.rfind('/') + 1));
+    if (!id || store_->size(path) < 0) return std::nullopt;
+    return without_bad_groups(*id, store_->read(path, 0, std::numeric_limits<std::int64_t>::max()));
+  }
+
   template <class F>
-  void ignoring_failure(F&& sync) {
+  void ignoring_failure(Mutant mutant, F&& write) {
     try {
-      sync();
+      write();
     } catch (const Error& error) {
+      const bool is_write = mutant == Mutant::kFailedWriteIgnored;  // of a worker
       const bool dead = std::string(error.what()).find("dead") != std::string::npos;
-      if (mutant_ != Mutant::kFailedSyncIgnored || dead) throw;
+      if (!is(mutant) || dead || (is_write && options_.folder.empty())) throw;
     }
   }
 
   const std::shared_ptr<DurableStore> store_;
-  const Mutant mutant_;
-  const std::function<void()> before_;
+  const Options options_;
+  bool is_dead_ = false;
   std::string newest_created_;
 };
 
