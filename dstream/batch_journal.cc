@@ -131,7 +131,9 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
 
 /// What earlier drivers' workers left and no record names.
 void BatchJournal::delete_other_than(const std::set<std::string>& used) {
-  for (const std::string& file : store_->list(kStateFolder)) {
+  const std::vector<std::string> files = store_->list(kStateFolder);
+  log_->expect_newest_epoch();  // else some are a later driver's workers': locks do not always hold
+  for (const std::string& file : files) {
     if (used.contains(file)) continue;
     store_->remove(std::string(kStateFolder) + "/" + file);
     WEIR_CRASH_POINT("recovery.file-removed");

@@ -321,7 +321,9 @@ class Driver {
       tracker_.restore(state, recovery_.committed, lineage.partitions, lineage.steps,
                        expires_after(op));
     }
-    for (const std::string& file : options_.store->list(kStateFolder)) {
+    const std::vector<std::string> files = options_.store->list(kStateFolder);
+    if (!is(Mutant::kOthersFilesRemoved)) log_->expect_newest_epoch();
+    for (const std::string& file : files) {
       if (!used.contains(file)) options_.store->remove(path_of_state(file));
     }
   }

@@ -27,6 +27,7 @@ struct Weather {
   unsigned task_breaks = 0;
   unsigned driver_dies = 0;
   unsigned second_driver = 0;
+  unsigned race = 0;          ///< of each call of the disk: others run before it
   unsigned machine_dies = 0;  ///< or all processes of it, at the next step or in the middle of one
   unsigned disk_full = 0;
   unsigned sync_fails = 0;
@@ -84,8 +85,10 @@ class Simulation {
   struct Running {
     std::unique_ptr<Driver> driver;
     std::vector<std::shared_ptr<Worker>> slots;
-    bool busy = false;  ///< is in the middle of a step
+    bool busy = false;       ///< is in the middle of a step
+    std::uint64_t home = 0;  ///< the slot of partition 0
   };
+  static constexpr std::uint64_t kPlaces = 4;
   struct Sent {
     Task task;
     std::shared_ptr<Worker> worker;
@@ -105,6 +108,7 @@ class Simulation {
     weather.task_breaks = sometimes(200);
     weather.driver_dies = sometimes(30);
     weather.second_driver = sometimes(20);
+    if (weather.second_driver != 0) weather.race = one_in(3) ? 100 : 25;
     weather.machine_dies = sometimes(30);
     weather.disk_full = sometimes(10);
     weather.sync_fails = sometimes(10);
@@ -222,7 +226,7 @@ class Simulation {
         .before_effect = before_call,
         .on_snapshot = [this](const StateOutput& output,
                               const StateStep& snapshot) { expect_snapshot(output, snapshot); }});
-    const std::uint64_t slots = 1 + below(4);
+    const std::uint64_t slots = 1 + below(kPlaces);
     for (std::uint64_t slot = 0; slot < slots; ++slot) running->slots.push_back(new_worker());
     drivers_.push_back(running);
     guarded(running, [&](Driver& driver) {
@@ -259,8 +263,7 @@ class Simulation {
     const bool replaced = is_fenced || driver.epoch() < newest_epoch_seen();
     fenced += is_fenced ? 1 : 0;
     const bool has_lost_a_file = last_failure_.find("does not exist") != std::string::npos;
-    const bool is_alive = !have_all_died();  // else it cannot read what it needs
-    if ((failure->code() != ErrorCode::kUnreachable || has_lost_a_file) && !replaced && is_alive) {
+    if ((failure->code() != ErrorCode::kUnreachable || has_lost_a_file) && !replaced) {
       throw Breach(
           fmt::format("driver {} has to stop: {}", running->driver->id(), failure->what()));
     }
@@ -278,12 +281,13 @@ class Simulation {
 
   /// What others do in the middle of a driver's step.
   void race(const Running& by) {
-    if (racing_ || weather_.second_driver == 0 || ending_ || !one_in(40)) return;
+    if (racing_ || ending_ || !happens(weather_.race)) return;
     racing_ = true;
     ++raced;
     happened("while driver {} is at it:", by.driver->id());
     if (drivers_.size() < 3 && one_in(2)) start_driver();
-    for (std::uint64_t left = below(12); left > 0; --left) something_goes_on(&by);
+    const std::uint64_t most = one_in(4) ? 100 : 12;
+    for (std::uint64_t left = below(most); left > 0; --left) something_goes_on(&by);
     happened("driver {} goes on", by.driver->id());
     racing_ = false;
   }
@@ -310,7 +314,10 @@ class Simulation {
 
   void send(Running& running, Task& task) {
     task.attempt = ++attempts_;
-    task.slot = below(running.slots.size());
+    // A partition stays where it is for a while.
+    if (one_in(15)) running.home = below(running.slots.size());
+    const std::uint64_t place = one_in(8) ? below(kPlaces) : task.input.partition + running.home;
+    task.slot = place % running.slots.size();
     task.worker = running.slots[task.slot]->incarnation();
     sent_.push_back({task, running.slots[task.slot]});
     happened("attempt {} on worker {}: partition {} of batch {}, {} {}", task.attempt, task.worker,
@@ -343,6 +350,7 @@ class Simulation {
         sent_.push_back(std::move(sent));
         return;
       }
+      if (have_all_died()) return;  // nobody says that what a dead one cannot read is lost
       outcomes_.push_back(std::get<Outcome>(std::move(begun)));
     }
     happened("attempt {} ends as {}", sent.task.attempt, outcomes_.back().result.index());

@@ -58,6 +58,7 @@ enum class Mutant : std::uint8_t {
   kRemovedFileWritten,      ///< a worker goes on appending to a changelog that was removed
   kSnapshotUnsynced,        ///< CHECKPOINT names a snapshot that was not synced
   kStateFolderUnsynced,     ///< CHECKPOINT names files whose names were not
+  kOthersFilesRemoved,      ///< a driver that was replaced while it started cleans up all the same
   kSnapshotSlips,           ///< what changes while a snapshot is written gets into it
 };
 

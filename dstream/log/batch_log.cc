@@ -106,6 +106,8 @@ class StoredBatchLog final : public BatchLog {
     ask_for_group(false);
   }
 
+  void expect_newest_epoch() const override { internal::expect_newest_epoch(*store_, epoch_); }
+
   Timings timings() const override {
     const std::lock_guard lock(mutex_);
     return {last_append_, last_sync_duration_, bytes_, groups_};

@@ -104,6 +104,9 @@ class BatchLog {
   /// Records of batches up to `sequence` are not needed any more, CHECKPOINTs before the newest
   /// neither: segments that hold nothing else may go.
   virtual void release(std::uint64_t sequence) = 0;
+  /// Throws Error(kNotAllowed) when a newer epoch has taken over. Otherwise nothing that was in the
+  /// store before the call is a later driver's.
+  virtual void expect_newest_epoch() const = 0;
   /// Drops what was not written yet and closes without syncing: what a SIGKILL does. For tests.
   virtual void abandon() = 0;
 

@@ -57,10 +57,7 @@ LogWriter::LogWriter(std::shared_ptr<DurableStore> store, const LogIdentity& fre
   remove_released();
 }
 
-void LogWriter::expect_newest_epoch() {
-  const std::vector<SegmentId> ids = list_segments(*store_);
-  if (!ids.empty() && ids.back().epoch > epoch()) throw_taken_over(*store_, ids.back().epoch);
-}
+void LogWriter::expect_newest_epoch() { internal::expect_newest_epoch(*store_, epoch()); }
 
 /// Where locks do not hold: what was acknowledged since the log was read would be ignored.
 void LogWriter::expect_unchanged(const RecoveredLog& recovered) const {
@@ -154,6 +151,11 @@ void LogWriter::remove_released() {
   std::erase_if(ledger_.segments,
                 [&](const SegmentSummary& segment) { return segment.id < durable_first_needed_; });
   removed_before_ = durable_first_needed_;
+}
+
+void expect_newest_epoch(DurableStore& store, std::uint64_t epoch) {
+  const std::vector<SegmentId> ids = list_segments(store);
+  if (!ids.empty() && ids.back().epoch > epoch) throw_taken_over(store, ids.back().epoch);
 }
 
 }  // namespace weir::internal

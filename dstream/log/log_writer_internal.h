@@ -56,4 +56,7 @@ class LogWriter {
   SegmentId removed_before_;
 };
 
+/// Throws Error(kNotAllowed) if the store holds a newer epoch.
+void expect_newest_epoch(DurableStore& store, std::uint64_t epoch);
+
 }  // namespace weir::internal
