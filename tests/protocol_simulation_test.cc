@@ -141,6 +141,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Wrong{Mutant::kRemovedFileWritten, "RemovedFileWritten"},
                       Wrong{Mutant::kSnapshotUnsynced, "SnapshotUnsynced", false},
                       Wrong{Mutant::kStateFolderUnsynced, "StateFolderUnsynced", false},
+                      Wrong{Mutant::kDeltaOfAllGroups, "DeltaOfAllGroups"},
                       Wrong{Mutant::kOthersFilesRemoved, "OthersFilesRemoved"},
                       Wrong{Mutant::kSnapshotSlips, "SnapshotSlips"}),
     [](const auto& each) { return std::string(each.param.name); });

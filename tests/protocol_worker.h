@@ -149,6 +149,11 @@ class Worker {
   Opened open(const Task& task) {
     StateInput input = task.input;
     if (world_.is(Mutant::kDeltaUnchecked)) forgive_damage(input);
+    for (StateStep& step : input.history) {
+      if (task.op == kWindow && world_.is(Mutant::kDeltaOfAllGroups)) {
+        step.begin_group = step.end_group = 0;
+      }
+    }
     if (input.snapshot) snapshot_of_ = input.partition;
     auto opened = open(task.op, input);
     if (std::holds_alternative<StateLost>(opened) && world_.is(Mutant::kLossTakenForEmpty)) {

@@ -58,6 +58,7 @@ enum class Mutant : std::uint8_t {
   kRemovedFileWritten,      ///< a worker goes on appending to a changelog that was removed
   kSnapshotUnsynced,        ///< CHECKPOINT names a snapshot that was not synced
   kStateFolderUnsynced,     ///< CHECKPOINT names files whose names were not
+  kDeltaOfAllGroups,        ///< a delta counts for groups that were made again without it
   kOthersFilesRemoved,      ///< a driver that was replaced while it started cleans up all the same
   kSnapshotSlips,           ///< what changes while a snapshot is written gets into it
 };
@@ -75,7 +76,7 @@ constexpr const char* kStateFolder = "state";
 /// from.
 enum Operator : std::size_t { kSums, kWindow };
 constexpr std::size_t kOperators = 2;
-constexpr std::uint64_t kWindowLength = 3;  ///< in batches
+constexpr std::uint64_t kWindowLength = 6;  ///< in batches
 constexpr std::uint64_t kWindowSlide = 2;
 
 inline StateId state_of(std::size_t op) { return op + 1; }

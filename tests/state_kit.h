@@ -89,9 +89,10 @@ class StatePartition {
     table_->read_group(group, in);
     in.expect_end();
   }
-  void fold_delta(const std::string& bytes) {
+  void fold_delta(const std::string& bytes) { fold_delta(bytes, groups_); }
+  void fold_delta(const std::string& bytes, const internal::KeyGroups& groups) {
     SlimReader in(bytes);
-    table_->fold_delta(in);
+    table_->fold_delta(in, groups);
     in.expect_end();
   }
   void set_sequence(std::uint64_t sequence) { sequence_ = sequence; }

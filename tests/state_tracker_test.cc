@@ -207,11 +207,21 @@ TEST_F(Tracking, PartitionsOfAnotherNumberTakeStepsOverByTheirGroups) {
       (std::vector<StateStep>{of_groups(snapshot(5, "b"), 4, 6), of_groups(delta(6, "b"), 4, 6)}));
 }
 
-TEST_F(Tracking, DeltasAloneAreTakenOverWholeInTheOrderOfBatches) {
+TEST_F(Tracking, DeltasAloneAreTakenOverInTheOrderOfBatchesAndCommonOnesOnce) {
   tracker_.restore(kState, 7, 3,
                    {{delta(4, "a"), delta(6, "a")}, {delta(5, "b"), delta(6, "a")}, {}});
   EXPECT_EQ(input(8).history,
-            (std::vector<StateStep>{delta(4, "a"), delta(5, "b"), delta(6, "a")}));
+            (std::vector<StateStep>{of_groups(delta(4, "a"), 0, 3), of_groups(delta(5, "b"), 3, 4),
+                                    delta(6, "a")}));
+}
+
+TEST_F(Tracking, ADeltaDoesNotCountForGroupsThatWereMadeAgainWithoutIt) {
+  // Of two partitions three were made; the second one of them was lost and made again.
+  tracker_.restore(kState, 7, 3,
+                   {{delta(4, "a"), delta(5, "c")}, {delta(4, "b"), delta(5, "d")}, {}});
+  EXPECT_EQ(input(8).history, (std::vector<StateStep>{
+                                  of_groups(delta(4, "a"), 0, 3), of_groups(delta(4, "b"), 3, 4),
+                                  of_groups(delta(5, "c"), 0, 3), of_groups(delta(5, "d"), 3, 4)}));
 }
 
 // Batches were cut three times as often: nine of them were in a window.

@@ -42,12 +42,12 @@ class SumTable final : public internal::StateTable {
   void fold(const internal::StateOverlay& overlay) override {
     for (const auto& [hash, sum] : dynamic_cast<const SumOverlay&>(overlay).sums) set(hash, sum);
   }
-  void fold_delta(SlimReader& in) override {
+  void fold_delta(SlimReader& in, const internal::KeyGroups& groups) override {
     SumOverlay::Sums sums;
     in & sums;
     in.expect_end();
     for (const auto& [hash, sum] : sums) {
-      if (groups_.owns(hash)) set(hash, sum);
+      if (groups.owns(hash)) set(hash, sum);
     }
   }
   void write_group(std::uint32_t group, SlimWriter& out) const override {
@@ -59,7 +59,7 @@ class SumTable final : public internal::StateTable {
   }
   void read_group(std::uint32_t group, SlimReader& in) override {
     (void)group;
-    fold_delta(in);
+    fold_delta(in, groups_);
   }
   std::uint64_t keys() const override { return sums_.size(); }
   std::uint64_t bytes() const override { return sums_.size() * sizeof(SumOverlay::Sum); }

@@ -237,6 +237,20 @@ TEST(Window, GoesToOtherNumbersOfPartitions) {
   }
 }
 
+TEST(Window, ADeltaCountsForTheGroupsThatItIsToldOnly) {
+  const Sums op({3s, 1s, 1s, {}}, {}, {});
+  Records<std::int64_t> records;
+  for (int i = 0; i < 50; ++i) records.emplace_back("k" + std::to_string(i), i);
+  StatePartition<Sums> former(op, kAll);
+  StatePartition<Sums> again(op, KeyGroups{16, 8, 16});  // made again, as a partition of its own
+  former.run(at_seconds(1), records);
+  again.run(at_seconds(1), records);
+  StatePartition<Sums> restored(op, kAll);
+  restored.fold_delta(former.deltas()[0], KeyGroups{16, 0, 8});
+  restored.fold_delta(again.deltas()[0], KeyGroups{16, 8, 16});
+  EXPECT_EQ(sorted(restored.elements()), sorted(former.elements()));
+}
+
 TEST(Window, IsRestoredAtAnotherBatchInterval) {
   const Texts fine({4s, 1s, 500ms, {}}, {});
   const Texts coarse({4s, 1s, 1s, {}}, {});

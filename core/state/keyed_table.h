@@ -104,7 +104,7 @@ class KeyedTable final : public StateTable {
     }
   }
 
-  void fold_delta(SlimReader& in) override {
+  void fold_delta(SlimReader& in, const KeyGroups& groups) override {
     std::int64_t time = 0;
     std::uint64_t count = 0;
     in & time & count;
@@ -114,7 +114,7 @@ class KeyedTable final : public StateTable {
       auto key = read_in_place<K>(in);
       std::optional<S> state;
       in & state;
-      if (range_.owns(hash)) apply(hash, key, std::move(state));
+      if (groups.owns(hash)) apply(hash, key, std::move(state));
     }
   }
 

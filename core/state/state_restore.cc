@@ -27,7 +27,7 @@ void apply(const StateStep& step, const KeyGroups& groups, PieceReader& pieces, 
            const std::function<void()>& progress) {
   if (!step.is_snapshot) {
     SlimReader in(pieces.read(step.piece));
-    table.fold_delta(in);
+    table.fold_delta(in, groups);
     progress();
     return;
   }
@@ -35,6 +35,14 @@ void apply(const StateStep& step, const KeyGroups& groups, PieceReader& pieces, 
     if (groups.begin <= group && group < groups.end) table.read_group(group, in);
     progress();
   });
+}
+
+/// Those that a step counts for.
+KeyGroups groups_of(const StateStep& step, KeyGroups owned) {
+  if (step.end_group == 0) return owned;
+  owned.begin = std::max(owned.begin, step.begin_group);
+  owned.end = std::min(owned.end, step.end_group);
+  return owned;
 }
 
 bool same_groups(const StateStep& a, const StateStep& b) {
@@ -49,16 +57,14 @@ std::variant<RestoredState, StateLost> restore_state(const StateFiles& files,
                                                      const std::function<void()>& step) {
   PieceReader pieces(files, input.directory);
   auto whole = make_table(input.groups);
+  // Chains of several partitions that begin with snapshots are put together one by one, each in a
+  // table of the groups that it counts for, and then handed over. Deltas alone are in order.
+  const bool in_order = std::ranges::none_of(input.history, &StateStep::is_snapshot);
   for (auto at = input.history.begin(); at != input.history.end();) {
-    // Steps that count for some groups only are put together on their own and then handed over.
     const StateStep& first = *at;
     std::unique_ptr<StateTable> part;
-    KeyGroups groups = input.groups;
-    if (first.end_group != 0) {
-      groups.begin = std::max(groups.begin, first.begin_group);
-      groups.end = std::min(groups.end, first.end_group);
-      part = make_table(groups);
-    }
+    const KeyGroups groups = groups_of(first, input.groups);
+    if (first.end_group != 0 && !in_order) part = make_table(groups);
     for (; at != input.history.end() && same_groups(*at, first); ++at) {
       try {
         apply(*at, groups, pieces, part != nullptr ? *part : *whole, step);

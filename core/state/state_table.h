@@ -72,8 +72,9 @@ class StateTable {
   virtual ~StateTable() = default;
   /// Makes the overlay's version this table's. The overlay was made over this version.
   virtual void fold(const StateOverlay& overlay) = 0;
-  /// Reads a delta, keeping only entries in groups that this table owns. Throws Error(kCorrupt).
-  virtual void fold_delta(SlimReader& in) = 0;
+  /// Reads a delta, keeping only entries in `groups`, all of which this table owns. Throws
+  /// Error(kCorrupt).
+  virtual void fold_delta(SlimReader& in, const KeyGroups& groups) = 0;
   /// Writes the entries of one owned group, and reads what was written, of any group. Called for
   /// each group in turn, also while other threads read the table, never while one folds.
   virtual void write_group(std::uint32_t group, SlimWriter& out) const = 0;

@@ -35,12 +35,37 @@ void split_by_groups(const std::vector<StateStep>& steps, const KeyGroups& group
   }
 }
 
+/// Deltas alone are read in the order of batches, and one that several partitions had in common
+/// once for all. It counts for those groups only for which theirs had it: the others may have been
+/// made again since, and a window adds up what it is given.
+std::vector<StateStep> in_the_order_of_batches(std::vector<StateStep> steps,
+                                               const KeyGroups& owned) {
+  std::ranges::stable_sort(steps, {}, &StateStep::sequence);
+  std::vector<StateStep> merged;
+  for (StateStep& step : steps) {
+    const auto before = std::ranges::find_if(merged, [&](const StateStep& other) {
+      return other.sequence == step.sequence && other.piece == step.piece &&
+             other.end_group == step.begin_group;
+    });
+    if (before != merged.end()) {
+      before->end_group = step.end_group;
+    } else {
+      merged.push_back(std::move(step));
+    }
+  }
+  for (StateStep& step : merged) {
+    if (step.begin_group > owned.begin || step.end_group < owned.end) continue;
+    step.begin_group = step.end_group = 0;
+  }
+  return merged;
+}
+
 /// What partition p of `to` takes over from the partitions of another number whose groups it owns
 /// now.
 std::vector<StateStep> take_over(const std::vector<std::vector<StateStep>>& from, std::uint32_t p,
                                  std::uint32_t to, std::uint32_t key_groups) {
   const auto before = static_cast<std::uint32_t>(from.size());
-  KeyGroups owned = KeyGroups::of_partition(p, to, key_groups);
+  const KeyGroups owned = KeyGroups::of_partition(p, to, key_groups);
   std::vector<StateStep> steps;
   for (std::uint32_t q = 0; q < before; ++q) {
     const KeyGroups was = KeyGroups::of_partition(q, before, key_groups);
@@ -49,15 +74,7 @@ std::vector<StateStep> take_over(const std::vector<std::vector<StateStep>>& from
     if (both.begin < both.end) split_by_groups(from[q], both, steps);
   }
   if (std::ranges::any_of(steps, &StateStep::is_snapshot)) return steps;
-  // Deltas alone are the whole history of every key in them, so all of them count, in the order of
-  // batches, those that several partitions had in common once.
-  for (StateStep& step : steps) step.begin_group = step.end_group = 0;
-  std::ranges::stable_sort(steps, {}, &StateStep::sequence);
-  std::vector<StateStep> once;
-  for (StateStep& step : steps) {
-    if (std::ranges::count(once, step) == 0) once.push_back(std::move(step));
-  }
-  return once;
+  return in_the_order_of_batches(std::move(steps), owned);
 }
 
 }  // namespace

@@ -107,7 +107,7 @@ class WindowTable final : public StateTable {
 
   // Deltas of several writers come one after another, each in the order of batches: nothing can be
   // made of a slice before the deltas of all of them are here.
-  void fold_delta(SlimReader& in) override {
+  void fold_delta(SlimReader& in, const KeyGroups& groups) override {
     const auto time = in.get<std::int64_t>();
     Restored& to = restored_[time];
     for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
@@ -115,7 +115,7 @@ class WindowTable final : public StateTable {
       auto key = read_in_place<K>(in);
       V value{};
       in & value;
-      if (!records_.range().owns(hash)) continue;
+      if (!groups.owns(hash)) continue;
       to.keys.hashes.push_back(hash);
       to.keys.keys.push_back(to_owned(std::move(key)));
       to.values.values.push_back(std::move(value));
@@ -123,7 +123,7 @@ class WindowTable final : public StateTable {
     for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
       RestingKey<K, V> key;
       in & key.hash & key.key & key.total;
-      if (records_.range().owns(key.hash)) to.resting.push_back(std::move(key));
+      if (groups.owns(key.hash)) to.resting.push_back(std::move(key));
     }
   }
 
