@@ -225,6 +225,49 @@ void expect_continues(const std::string& directory, std::uint64_t awaited) {
   EXPECT_EQ(open_log(open_directory_store(directory))->history().last_sequence, found + 1);
 }
 
+/// A driver that is killed, one that dies while it takes over, and then the machine's death: what
+/// the second one has found may have been in the page cache only.
+TEST(BatchLogCrashes, WhatATakeoverHasFoundIsThereAsLongAsTheTakeover) {
+  constexpr BatchLog::Options kOneGroupEach{.segment_bytes = 1, .on_callers_thread = true};
+  constexpr std::uint64_t kCalls = 30;  // of the first one, more than it makes
+  std::uint64_t takeovers = 0;
+  for (std::uint64_t killed_in = 1; killed_in <= kCalls; ++killed_in) {
+    for (std::uint64_t dies_in = 1; dies_in <= 10; ++dies_in) {
+      for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        MemoryDisk disk;
+        std::uint64_t safe = 0;
+        disk.stop_after(killed_in);
+        try {
+          const auto log = open_log(disk.start(), kOneGroupEach);
+          for (std::uint64_t n = 1; n <= 3; ++n) {
+            log->await(log->append(intent(n)));
+            safe = n;
+          }
+          log->abandon();
+        } catch (const Error& error) {
+          expect_says(error, "dead");
+        }
+        disk.kill();
+        disk.stop_after(dies_in);
+        try {
+          open_log(disk.start(), kOneGroupEach)->abandon();
+        } catch (const Error& error) {
+          expect_says(error, "dead");
+          ++takeovers;
+        }
+        std::mt19937_64 random(seed);
+        disk.crash(random);
+        SCOPED_TRACE(std::to_string(killed_in) + ", " + std::to_string(dies_in) + ", seed " +
+                     std::to_string(seed));
+        std::uint64_t found = 0;
+        ASSERT_NO_THROW(found = open_log(disk.start(), kOneGroupEach)->history().last_sequence);
+        EXPECT_GE(found, safe);
+      }
+    }
+  }
+  EXPECT_GT(takeovers, 1000U);
+}
+
 TEST(BatchLogCrashes, AProcessThatDiesAtAnyPointIsContinued) {
   int kills = 0;
   for (const std::string& point : crash_points()) {

@@ -39,6 +39,7 @@ LogWriter::LogWriter(std::shared_ptr<DurableStore> store, const LogIdentity& fre
     predecessor_ = last.id;
     predecessor_end_ = last.end;
     store_->sync_file(path_of(predecessor_));
+    store_->sync_directory(kLogDirectory);
     store_->sync_directory(parent_of(kIdentityPath));
     ledger_.segments.push_back({first, 0, 0});
     first_needed_ = ledger_.first_needed(rules_.released());
