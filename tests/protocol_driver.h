@@ -106,7 +106,7 @@ class Driver {
     last_ = batch.sequence;
     batches_[batch.sequence] = {batch, inputs, internal::hash_of(batch, inputs)};
     positions_[batch.sequence] = appended_ = log_->append(internal::intent_record(
-        batch, inputs, {1, {}}, operators_written_ ? nullptr : &kIdentities));
+        batch, inputs, {1, {}}, operators_written_ ? nullptr : &identities_));
     operators_written_ = true;
     queue_.push_back(batch.sequence);
     if (is(Mutant::kReleasedAtIntent)) release_input(end);
@@ -263,7 +263,7 @@ class Driver {
     }
     set_->unsynced = set_->files;
     const internal::RecordedBatch& batch = batches_.at(committed_);
-    set_->record = internal::checkpoint_record(batch.batch, batch.inputs, {1, {}}, kIdentities,
+    set_->record = internal::checkpoint_record(batch.batch, batch.inputs, {1, {}}, identities_,
                                                held_by_sinks(), states);
   }
 
@@ -289,9 +289,6 @@ class Driver {
     std::set<std::string> files;
     std::set<std::string> unsynced;
   };
-  inline static const internal::OperatorIdentities kIdentities{
-      {operator_uid(kSums), true, "map_with_state", "int"},
-      {operator_uid(kWindow), true, "reduce_by_key_and_window", "int", kWindowLength}};
 
   bool is(Mutant mutant) const {
     return options_.world.is(mutant) ||
@@ -308,7 +305,7 @@ class Driver {
                                .partitions = options_.partitions,
                                .key_groups = kKeyGroups,
                                .directory = kStateFolder,
-                               .expires_after = expires_after(op)});
+                               .expires_after = options_.world.expires_after(op)});
       if (recorded.checkpointed() != 0) {
         tracker_.checkpointed(state, recorded.checkpointed(),
                               recorded.checkpointed_state(operator_uid(op)).steps);
@@ -319,7 +316,7 @@ class Driver {
       }
       if (lineage.partitions == 0) continue;
       tracker_.restore(state, recovery_.committed, lineage.partitions, lineage.steps,
-                       expires_after(op));
+                       options_.world.expires_after(op));
     }
     const std::vector<std::string> files = options_.store->list(kStateFolder);
     if (!is(Mutant::kOthersFilesRemoved)) log_->expect_newest_epoch();
@@ -539,6 +536,9 @@ class Driver {
   }
 
   const Options options_;
+  const internal::OperatorIdentities identities_{
+      {operator_uid(kSums), true, "map_with_state", "int"},
+      {operator_uid(kWindow), true, "reduce_by_key_and_window", "int", options_.world.window()}};
   StateTracker tracker_{{.max_deltas = 2, .min_snapshot_bytes = 1u << 20}};
   std::unique_ptr<BatchLog> log_;
   internal::Recovery recovery_;

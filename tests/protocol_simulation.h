@@ -49,7 +49,9 @@ struct Weather {
 class Simulation {
  public:
   explicit Simulation(std::uint64_t seed, Mutant mutant = Mutant::kNone)
-      : chance_(seed), world_(mutant), disk_(std::make_unique<MemoryDisk>()) {
+      : chance_(seed),
+        world_(mutant, chance_.one_in(2) ? 1 : 6),
+        disk_(std::make_unique<MemoryDisk>()) {
     log_options_.on_callers_thread = true;
     log_options_.segment_bytes = chance_.one_in(2) ? 64u << 20 : 200 + chance_.below(1500);
     if (chance_.one_in(8)) log_options_.durability = Durability::kNone;
@@ -155,12 +157,18 @@ class Simulation {
     notice_death();
   }
 
-  /// One step of a driver, but not of `other_than`'s, a task or an outcome.
+  /// A task, an outcome or a snapshot gets on, or else a driver, but not `other_than`.
   void something_goes_on(const Running* other_than) {
     switch (below(5)) {
-      case 0: run_task(); return;
-      case 1: deliver_outcome(other_than); return;
-      case 2: write_snapshot(); return;
+      case 0:
+        if (run_task()) return;
+        break;
+      case 1:
+        if (deliver_outcome(other_than)) return;
+        break;
+      case 2:
+        if (write_snapshot()) return;
+        break;
       default: break;
     }
     if (drivers_.empty()) return;
@@ -187,8 +195,9 @@ class Simulation {
             ++checkpoints;
             happened("driver {} goes on with a checkpoint", driver.id());
             expect_recoverable();
+            break;
           }
-          break;
+          [[fallthrough]];
         default: {
           const std::uint64_t before = driver.committed();
           if (driver.run()) {
@@ -315,8 +324,8 @@ class Simulation {
   void send(Running& running, Task& task) {
     task.attempt = ++attempts_;
     // A partition stays where it is for a while.
-    if (one_in(15)) running.home = below(running.slots.size());
-    const std::uint64_t place = one_in(8) ? below(kPlaces) : task.input.partition + running.home;
+    if (one_in(8)) running.home = below(2);
+    const std::uint64_t place = one_in(15) ? below(kPlaces) : task.input.partition + running.home;
     task.slot = place % running.slots.size();
     task.worker = running.slots[task.slot]->incarnation();
     sent_.push_back({task, running.slots[task.slot]});
@@ -333,13 +342,13 @@ class Simulation {
   }
 
   /// A task's first half, in which it gets its version, or its second one.
-  void run_task() {
-    if (sent_.empty()) return;
+  bool run_task() {
+    if (sent_.empty()) return false;
     Sent sent = take_any(sent_);
     constexpr std::uint64_t kThaw = 30;
     if (sent.frozen && !one_in(kThaw)) {
       sent_.push_back(std::move(sent));
-      return;
+      return false;
     }
     if (sent.begun != nullptr) {
       outcomes_.push_back(sent.worker->finish(*sent.begun, happens(weather_.task_breaks)));
@@ -348,39 +357,41 @@ class Simulation {
       if (auto* working = std::get_if<Worker::Begun>(&begun)) {
         sent.begun = std::make_shared<Worker::Begun>(std::move(*working));
         sent_.push_back(std::move(sent));
-        return;
+        return true;
       }
-      if (have_all_died()) return;  // nobody says that what a dead one cannot read is lost
+      if (have_all_died()) return true;  // nobody says that what a dead one cannot read is lost
       outcomes_.push_back(std::get<Outcome>(std::move(begun)));
     }
     happened("attempt {} ends as {}", sent.task.attempt, outcomes_.back().result.index());
+    return true;
   }
 
   /// A step of what some worker does in the background.
-  void write_snapshot() {
-    if (drivers_.empty()) return;
+  bool write_snapshot() {
+    if (drivers_.empty()) return false;
     const auto& slots = drivers_[below(drivers_.size())]->slots;
-    slots[below(slots.size())]->write_snapshot();
+    return slots[below(slots.size())]->write_snapshot();
   }
 
-  void deliver_outcome(const Running* other_than) {
-    if (outcomes_.empty()) return;
+  bool deliver_outcome(const Running* other_than) {
+    if (outcomes_.empty()) return false;
     const Outcome outcome = take_any(outcomes_);
     for (const auto& running : drivers_) {
       if (running->driver->id() != outcome.task.driver) continue;
       if (running->busy || running.get() == other_than) {
         outcomes_.push_back(outcome);
-        return;
+        return false;
       }
       const bool stale = running->slots[outcome.task.slot]->incarnation() != outcome.task.worker;
       late += stale ? 1 : 0;
-      if (stale && !world_.is(Mutant::kStaleOutcomeAccepted)) return;
+      if (stale && !world_.is(Mutant::kStaleOutcomeAccepted)) return true;
       losses += std::holds_alternative<StateLost>(outcome.result) ? 1 : 0;
       happened("attempt {} is heard of", outcome.task.attempt);
       const auto held = running;
       guarded(held, [&](Driver& driver) { driver.on_outcome(outcome); });
-      return;
+      return true;
     }
+    return true;
   }
 
   /// A frozen one is given up by its driver and does its tasks late.
@@ -502,9 +513,9 @@ class Simulation {
   }
 
   /// What the real restore makes of a partition's steps.
-  static std::variant<internal::RestoredState, StateLost> put_together(
+  std::variant<internal::RestoredState, StateLost> put_together(
       const std::shared_ptr<DurableStore>& disk, std::size_t op, const internal::KeyGroups& groups,
-      const std::vector<StateStep>& history) {
+      const std::vector<StateStep>& history) const {
     const auto folder = std::make_shared<WatchedStore>(
         disk, WatchedStore::Options{.folder = std::string(kStateFolder) + "/"});
     StateInput input;
@@ -512,11 +523,11 @@ class Simulation {
     input.groups = groups;
     input.history = history;
     return internal::restore_state({[&](const std::string&) { return folder; }, {}}, input,
-                                   maker_of(op), [] {});
+                                   maker_of(world_, op), [] {});
   }
 
-  static void expect_state(const std::shared_ptr<DurableStore>& disk, std::size_t op,
-                           const internal::StateLineage& lineage, const Sums& expected) {
+  void expect_state(const std::shared_ptr<DurableStore>& disk, std::size_t op,
+                    const internal::StateLineage& lineage, const Sums& expected) const {
     Sums sums;
     for (std::uint32_t p = 0; p < lineage.partitions; ++p) {
       const auto part = put_together(
@@ -525,7 +536,7 @@ class Simulation {
       if (const auto* lost = std::get_if<StateLost>(&part)) {
         throw Breach("a CHECKPOINT's state is lost: " + lost->message);
       }
-      sums.merge(sums_in(op, {std::get<internal::RestoredState>(part).table.get(), {}}));
+      sums.merge(sums_in(world_, op, {std::get<internal::RestoredState>(part).table.get(), {}}));
     }
     if (sums != expected) throw Breach("a CHECKPOINT's state is not what its input says");
   }
@@ -538,7 +549,7 @@ class Simulation {
     const auto* restored = std::get_if<internal::RestoredState>(&whole);
     if (!looks_inside || restored == nullptr) return;
     const Sums expected = world_.state_after(op, snapshot.sequence);
-    for (const auto& [key, sum] : sums_in(op, {restored->table.get(), {}})) {
+    for (const auto& [key, sum] : sums_in(world_, op, {restored->table.get(), {}})) {
       const auto found = expected.find(key);
       if (found != expected.end() && found->second == sum) continue;
       throw Breach(fmt::format("the snapshot of batch {} holds what that did not leave: {} of {:x}",

@@ -59,25 +59,22 @@ using WindowedOperator = internal::WindowOperator<std::uint64_t, std::int64_t, A
 
 /// Calls `use` with the operator.
 template <class F>
-auto with_operator(std::size_t op, F&& use) {
-  static const SumOperator sums;
+auto with_operator(const World& world, std::size_t op, F&& use) {
+  if (op == kSums) return use(SumOperator());
   using std::chrono::seconds;
-  static const WindowedOperator window(
-      {seconds(kWindowLength), seconds(kWindowSlide), seconds(1), Time{}}, {});
-  return op == kSums ? use(sums) : use(window);
+  return use(
+      WindowedOperator({seconds(world.window()), seconds(kWindowSlide), seconds(1), Time{}}, {}));
 }
 
-inline std::uint64_t expires_after(std::size_t op) { return op == kWindow ? kWindowLength : 0; }
-
-inline internal::MakeStateTable maker_of(std::size_t op) {
-  return [op](const internal::KeyGroups& groups) {
-    return with_operator(op, [&](const auto& each) { return each.make_table(groups); });
+inline internal::MakeStateTable maker_of(const World& world, std::size_t op) {
+  return [&world, op](const internal::KeyGroups& groups) {
+    return with_operator(world, op, [&](const auto& each) { return each.make_table(groups); });
   };
 }
 
 /// All that a version holds.
-inline Sums sums_in(std::size_t op, const internal::StateView& view) {
-  return with_operator(op, [&](const auto& each) {
+inline Sums sums_in(const World& world, std::size_t op, const internal::StateView& view) {
+  return with_operator(world, op, [&](const auto& each) {
     Sums sums;
     const auto elements = each.snapshot(view);
     for (auto chunk = elements->next(); !chunk.empty(); chunk = elements->next()) {
@@ -164,7 +161,7 @@ class Worker {
   }
   Opened open(std::size_t op, const StateInput& input) {
     return states_.open(
-        input, maker_of(op), [] {}, cancelled_);
+        input, maker_of(world_, op), [] {}, cancelled_);
   }
 
   /// A mutant's: whatever is where a delta was written is what was written.
@@ -179,7 +176,7 @@ class Worker {
   }
 
   StateOutput update(const Begun& begun, bool breaks) {
-    return with_operator(begun.task.op, [&](const auto& op) {
+    return with_operator(world_, begun.task.op, [&](const auto& op) {
       const Task& task = begun.task;
       auto changes = op.begin(
           begun.base.view(),
@@ -209,7 +206,7 @@ class Worker {
 
   std::vector<Line> lines(const Begun& begun) const {
     const Task& task = begun.task;
-    Sums sums = sums_in(task.op, begun.base.view());
+    Sums sums = sums_in(world_, task.op, begun.base.view());
     std::vector<Line> lines;
     if (task.op == kWindow) {
       for (const auto& [key, sum] : sums) lines.push_back({key, sum});

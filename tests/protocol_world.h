@@ -76,7 +76,6 @@ constexpr const char* kStateFolder = "state";
 /// from.
 enum Operator : std::size_t { kSums, kWindow };
 constexpr std::size_t kOperators = 2;
-constexpr std::uint64_t kWindowLength = 6;  ///< in batches
 constexpr std::uint64_t kWindowSlide = 2;
 
 inline StateId state_of(std::size_t op) { return op + 1; }
@@ -116,12 +115,15 @@ inline Sums sums_over(std::uint64_t from, std::uint64_t end) {
 
 class World {
  public:
-  explicit World(Mutant mutant) : mutant_(mutant) {
+  /// `window`: length in batches.
+  World(Mutant mutant, std::uint64_t window) : window_(window), mutant_(mutant) {
     for (auto& output : outputs_) output = std::make_shared<MemoryOutput<Line>>();
   }
 
   Mutant mutant() const { return mutant_; }
   bool is(Mutant mutant) const { return mutant_ == mutant; }
+  std::uint64_t window() const { return window_; }
+  std::uint64_t expires_after(std::size_t op) const { return op == kWindow ? window_ : 0; }
 
   // --- the source: records [released, latest) can be read ---
 
@@ -170,8 +172,7 @@ class World {
     if (sequence >= ends_.size()) {
       throw Breach(fmt::format("there is state of batch {}, which no sink has", sequence));
     }
-    const std::uint64_t first =
-        op == kWindow && sequence > kWindowLength ? sequence - kWindowLength : 0;
+    const std::uint64_t first = op == kWindow && sequence > window_ ? sequence - window_ : 0;
     return sums_over(op == kWindow ? ends_[first] : 0, ends_[sequence]);
   }
 
@@ -225,6 +226,7 @@ class World {
     }
   }
 
+  const std::uint64_t window_;
   const Mutant mutant_;
   std::array<std::shared_ptr<MemoryOutput<Line>>, kOperators> outputs_;
   std::array<std::uint64_t, kOperators> sink_epochs_{};
