@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <random>
 #include <set>
 #include <utility>
@@ -195,7 +196,8 @@ void BatchJournal::commit(const Batch& batch) {
 
 /// While no task updates state: one that has appended to a file that nothing names yet would be
 /// accepted with a piece of a file that is gone. (A worker that finds its file gone begins
-/// another.)
+/// another.) Only their names go here, which takes no time; the checkpoint thread lets go of the
+/// bytes.
 void BatchJournal::remove_unused() {
   {
     const std::scoped_lock lock(mutex_);
@@ -203,10 +205,16 @@ void BatchJournal::remove_unused() {
     if (!may_remove_ || writing_ || !sets_.empty()) return;
     may_remove_ = false;
   }
+  std::vector<std::unique_ptr<DurableReader>> removed;
   for (const std::string& file : engine_->states().take_unused_files()) {
-    store_->remove(std::string(kStateFolder) + "/" + file);
+    const std::string path = std::string(kStateFolder) + "/" + file;
+    removed.push_back(store_->open(path));
+    store_->remove(path);
     WEIR_CRASH_POINT("checkpoint.file-removed");
   }
+  const std::scoped_lock lock(mutex_);
+  std::ranges::move(removed, std::back_inserter(removed_));
+  changed_.notify_all();
 }
 
 /// Not while a version is lost: the set would be that of an earlier batch. Nor while there is state
@@ -292,8 +300,15 @@ void BatchJournal::last_checkpoint() {
 void BatchJournal::write_sets() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [&] { return ending_ || !sets_.empty(); });
-    if (sets_.empty() || ending_) return;
+    changed_.wait(lock, [&] { return ending_ || !sets_.empty() || !removed_.empty(); });
+    if (ending_) return;
+    if (!removed_.empty()) {
+      auto removed = std::exchange(removed_, {});
+      lock.unlock();
+      removed.clear();
+      lock.lock();
+      continue;
+    }
     const Set set = std::move(sets_.front());
     sets_.pop_front();
     writing_ = true;

@@ -132,6 +132,8 @@ class BatchJournal {
   bool may_remove_ = false;                           // guarded by mutex_; since a CHECKPOINT
   std::deque<Set> sets_;                              // guarded by mutex_; at most one
   bool writing_ = false;                              // guarded by mutex_
+  /// Guarded by mutex_: files that have no name any more, and go when they are closed.
+  std::vector<std::unique_ptr<DurableReader>> removed_;
   bool ending_ = false;                               // guarded by mutex_
   std::exception_ptr failure_;                        // guarded by mutex_
   std::jthread checkpoint_thread_;
