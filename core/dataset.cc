@@ -1,5 +1,6 @@
 #include "weir/core/dataset.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -71,6 +72,34 @@ std::uint32_t require_partitions(const char* operation, std::uint64_t partitions
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("{}: {} partitions were asked for; a dataset has 1 to {}", operation,
                           partitions, kMaxPartitions));
+}
+
+Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
+                               const DatasetBase& input, const DatasetBase* other) {
+  const auto engine = input.engine();
+  if (engine == nullptr) {
+    throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
+  }
+  if (other != nullptr && other->engine() != engine) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: the datasets belong to different contexts", operation));
+  }
+  std::uint32_t most = 0;
+  std::optional<Partitioner> known;  // the one with the most partitions, the first of equals
+  for (const DatasetBase* each : {&input, other}) {
+    if (each == nullptr) continue;
+    most = std::max(most, each->num_partitions());
+    const auto& spread = each->partitioner();
+    if (!spread || (partitions != 0 && spread->partitions != partitions)) continue;
+    if (!known || spread->partitions > known->partitions) known = spread;
+  }
+  const std::uint32_t usual = engine->default_parallelism();
+  if (known && (partitions != 0 || known->partitions >= usual || known->partitions > most / 10)) {
+    return *known;
+  }
+  return {.partitions = require_partitions(operation, partitions != 0 ? partitions : usual),
+          .key_groups = 0,
+          .seed = engine->hash_seed()};
 }
 
 void release_map_outputs(Engine& engine, ShuffleId shuffle) { engine.release_shuffle(shuffle); }

@@ -60,9 +60,13 @@ class StageNode {
 struct Partitioner {
   std::uint32_t partitions = 0;  ///< by the high bits of the key's hash
   std::uint32_t key_groups = 0;  ///< partitions are runs of so many key groups; 0: of hashes
+  /// Of the hash. An application keeps its own over restarts, so what was shuffled before its
+  /// stream began may be spread by another. 0: of the job that runs.
+  std::uint64_t seed = 0;
 
   bool operator==(const Partitioner&) const = default;
 
+  std::uint64_t seed_in(const TaskRun& run) const { return seed != 0 ? seed : run.hash_seed(); }
   /// The high bits choose the partition, so that the low bits stay even within one for its tables.
   std::uint32_t partition_of(std::uint64_t hash) const {
     if (key_groups != 0) return KeyGroups::partition_of(hash, partitions, key_groups);
@@ -72,7 +76,7 @@ struct Partitioner {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & partitions & key_groups;
+    ar & partitions & key_groups & seed;
   }
 };
 
@@ -201,6 +205,14 @@ void release_map_outputs(Engine& engine, ShuffleId shuffle);
 inline constexpr std::uint32_t kMaxPartitions = 1'000'000;
 /// Throws Error(kInvalidArgument) unless `partitions` is 1 to kMaxPartitions.
 std::uint32_t require_partitions(const char* operation, std::uint64_t partitions);
+
+/// How an operator by key spreads its result over `partitions`: as an input is spread already,
+/// where one has that many. For 0 partitions: as the input with the most partitions of those that
+/// are spread by key, unless that is less than the default parallelism and less than a tenth of the
+/// partitions of the other; else the default parallelism. Throws Error(kInvalidArgument) for too
+/// many partitions and inputs of different contexts, Error(kCancelled) without a context.
+Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
+                               const DatasetBase& input, const DatasetBase* other = nullptr);
 
 /// Stores a map task's pieces, one per reducer, and says what to announce.
 Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<SlimWriter>& pieces);

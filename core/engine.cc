@@ -86,8 +86,12 @@ void Engine::stop() {
   bus_.stop();
 }
 
+std::uint64_t Engine::hash_seed() const {
+  return current_hash_seed != 0 ? current_hash_seed : hash_seed_;
+}
+
 std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
-  plan.hash_seed = current_hash_seed != 0 ? current_hash_seed : hash_seed_;
+  plan.hash_seed = hash_seed();
   plan.batch = current_batch;
   plan.batch_time = current_batch_time;
   const JobId id = ++last_job_;

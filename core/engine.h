@@ -35,6 +35,8 @@ class Engine final : private TaskRunner::Observer {
   /// Tasks that can run at once; how many partitions datasets get unless told otherwise.
   std::uint32_t default_parallelism() const { return default_parallelism_; }
   DatasetId next_dataset_id() { return ++last_dataset_; }
+  /// Of keys, in jobs that the calling thread runs; see BatchScope.
+  std::uint64_t hash_seed() const;
 
   /// Runs the job to its end and returns each task's result, in the order of its partitions. Throws
   /// Error(kJobFailed), Error(kStateLost) when a version of state cannot be had (`states()` then

@@ -184,6 +184,15 @@ inline constexpr bool is_optional = false;
 template <class T>
 inline constexpr bool is_optional<std::optional<T>> = true;
 
+/// Whether elements are views that may point into a range which owns what they point to (an owning
+/// view, say), and so end with it. Vectors of views own nothing.
+template <class Range>
+inline constexpr bool elements_end_with_range =
+    !is_owned<std::ranges::range_value_t<Range>> && !std::ranges::borrowed_range<Range> &&
+    !std::is_same_v<Range, std::vector<std::ranges::range_value_t<Range>>>;
+template <class T>
+inline constexpr bool elements_end_with_range<std::optional<T>> = false;
+
 template <class T, class F>
 struct FlatMapPipe : FunctionHolder<F> {
   using Range = result_of_t<F, const T&>;
@@ -200,11 +209,8 @@ struct FlatMapPipe : FunctionHolder<F> {
     using type = E;
   };
   using Out = typename ElementOf<Range>::type;
-  /// View elements of a range that may own what they point to (an owning view, say) end with the
-  /// range, so such a range is the last of its chunk. Vectors of views own nothing.
-  static constexpr bool kOneRangePerChunk = !is_owned<Out> && !is_optional<Range> &&
-                                            !std::ranges::borrowed_range<Range> &&
-                                            !std::is_same_v<Range, std::vector<Out>>;
+  /// Such a range is the last of its chunk.
+  static constexpr bool kOneRangePerChunk = elements_end_with_range<Range>;
 
   struct Stream final : ChunkStream<Out> {
     Stream(StreamPtr<T> in, const F& f) : input(std::move(in)), function(f) {}

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -92,7 +93,27 @@ class Rdd {
                                                            std::vector{dataset_, other.dataset_}));
   }
 
+  /// The elements in `partitions` (at least 1) partitions of about equal size: dealt in turn, so
+  /// their order is lost but deterministic. Shuffles; to get fewer, `coalesce` need not.
+  Rdd<owned_t<T>> repartition(std::uint32_t partitions) const;
+  /// The elements in at most `partitions` (at least 1) partitions, order kept: neighbours are
+  /// joined, nothing is shuffled. The partitioner is lost.
+  Rdd coalesce(std::uint32_t partitions) const;
+
+  /// Each element once, of those that are equal. Shuffles, after dropping what is equal within a
+  /// partition. Elements are what keys are (`==`, serializable), also in the next two.
+  Rdd<owned_t<T>> distinct(std::uint32_t partitions = 0) const;
+  /// Each element once that both datasets have. Shuffles as `distinct`, both.
+  Rdd<owned_t<T>> intersection(const Rdd& other, std::uint32_t partitions = 0) const;
+  /// The elements that `other` has not, duplicates kept. Shuffles both; `other`'s distinct elements
+  /// of a partition are held in memory.
+  Rdd<owned_t<T>> subtract(const Rdd& other, std::uint32_t partitions = 0) const;
+
   // --- transformations of pairs ---
+  //
+  // `partitions` is of the result; what is spread by key over so many is not shuffled again. 0: as
+  // the input that is spread by key over the most partitions, see choose_partitioner; if none is,
+  // the context's default parallelism.
 
   /// (k, f(v)) for each (k, v), order kept. Keeps the partitioner.
   template <class F>
@@ -105,9 +126,19 @@ class Rdd {
     }
   }
 
+  /// (k, x) for each x of the range `f(v)` of each (k, v), order kept; what `flat_map` says of
+  /// ranges holds. Keeps the partitioner.
+  template <class F>
+  auto flat_map_values(F f) const;
+  /// k, or v, for each (k, v), order kept.
+  auto keys() const;
+  auto values() const;
+
+  /// The pairs, equal keys in one partition: in the order of the input's partitions. Shuffles.
+  auto partition_by(std::uint32_t partitions = 0) const;
+
   /// One (k, v) per key, v the reduction of its values by `f(v, v) -> v`, which must be associative
-  /// and commutative. Shuffles (unless already partitioned so), combining before. `partitions` 0:
-  /// as many as the context's default parallelism.
+  /// and commutative. Shuffles, combining before.
   template <class F>
   auto reduce_by_key(F f, std::uint32_t partitions = 0) const {
     WEIR_REQUIRE_PAIRS(T);
@@ -117,6 +148,22 @@ class Rdd {
                      partitions);
     }
   }
+  /// One (k, c) per key: `create(v) -> C` of its first value in a partition, `merge_value(C, v) ->
+  /// C` of each further one, `merge_combined(C, C) -> C` of those of several partitions, in their
+  /// order. The merges are given the C so far as an rvalue: take it by value, extend it and return
+  /// it. Shuffles, combining before.
+  template <class Create, class MergeValue, class MergeCombined>
+  auto combine_by_key(Create create, MergeValue merge_value, MergeCombined merge_combined,
+                      std::uint32_t partitions = 0) const;
+  /// The same, each key's C beginning as `zero` in each partition that has it.
+  template <class C, class MergeValue, class MergeCombined>
+  auto aggregate_by_key(C zero, MergeValue merge_value, MergeCombined merge_combined,
+                        std::uint32_t partitions = 0) const;
+  /// One (k, v) per key: its values folded by `f(v, v) -> v` onto `zero`, in each partition that
+  /// has it, so it should be neutral; then the results as they are. Shuffles, combining before.
+  template <class F>
+  auto fold_by_key(owned_t<std::conditional_t<internal::PairOf<T>::value, Value, int>> zero, F f,
+                   std::uint32_t partitions = 0) const;
 
   /// One (k, all values of k) per key, the values in the order of the input's partitions. Shuffles
   /// every record; prefer reduce_by_key where values can be combined.
@@ -126,6 +173,32 @@ class Rdd {
       return combine("group_by_key", internal::GroupAggregator<Value>{}, partitions);
     }
   }
+
+  // --- transformations of two datasets of pairs ---
+  //
+  // Keys match when their owned forms do, which must be of one type. Both datasets are shuffled,
+  // unless they are spread alike: both by key over as many partitions. The result is, too. Joins
+  // hold a partition of the right side, `other`, in memory and stream this one.
+
+  /// (k, (all values here, all values in `other`)) for each key of either, values in the order of
+  /// the input's partitions. Holds both sides of a partition in memory.
+  template <class U>
+  auto cogroup(const Rdd<U>& other, std::uint32_t partitions = 0) const;
+  /// (k, (v, w)) for each (k, v) here and each (k, w) in `other`.
+  template <class U>
+  auto join(const Rdd<U>& other, std::uint32_t partitions = 0) const;
+  /// (k, (v, std::optional<W>)): as `join`, and (k, (v, nullopt)) if `other` has no k.
+  template <class U>
+  auto left_outer_join(const Rdd<U>& other, std::uint32_t partitions = 0) const;
+  /// (k, (std::optional<V>, w)): as `join`, and (k, (nullopt, w)) if k is only in `other`.
+  template <class U>
+  auto right_outer_join(const Rdd<U>& other, std::uint32_t partitions = 0) const;
+  /// (k, (std::optional<V>, std::optional<W>)): as `join`, and what either side has alone.
+  template <class U>
+  auto full_outer_join(const Rdd<U>& other, std::uint32_t partitions = 0) const;
+  /// (k, v) for each (k, v) whose key `other` has not, duplicates kept.
+  template <class U>
+  auto subtract_by_key(const Rdd<U>& other, std::uint32_t partitions = 0) const;
 
   // --- actions: run a job ---
 
@@ -185,6 +258,20 @@ class Rdd {
     return taken;
   }
 
+  /// Of pairs: the values of `key`, in partition order. Computes one partition if the dataset is
+  /// spread by key, else all.
+  template <class K>
+  auto lookup(const K& key) const;
+  /// Of pairs, std::maps by key (which must have `<`) in the driver's memory: the number of pairs
+  /// with it, shuffled as `reduce_by_key`;
+  auto count_by_key() const;
+  /// its last value in partition order;
+  auto collect_as_map() const;
+  /// its values reduced by `f(v, v) -> v`, associative and commutative: in each partition, then, in
+  /// their order, on the calling thread. No shuffle.
+  template <class F>
+  auto reduce_by_key_locally(F f) const;
+
   /// Calls `f(x)` on the worker for its effects: at least once per element, for a task may be
   /// retried.
   template <class F>
@@ -239,6 +326,9 @@ class Rdd {
   }
 
  private:
+  template <class U>
+  friend class Rdd;
+
   std::shared_ptr<Engine> alive_engine() const {
     auto engine = dataset_->engine();
     if (engine == nullptr) {
@@ -250,11 +340,7 @@ class Rdd {
   template <class Aggregator>
   auto combine(const char* operation, Aggregator aggregator, std::uint32_t partitions) const {
     using Out = std::pair<owned_t<Key>, typename Aggregator::Combined>;
-    if (partitions == 0) {
-      partitions = dataset_->partitioner() ? dataset_->partitioner()->partitions
-                                           : alive_engine()->default_parallelism();
-    }
-    const internal::Partitioner partitioner{partitions};
+    const auto partitioner = internal::choose_partitioner(operation, partitions, *dataset_);
     if (dataset_->partitioner() == partitioner) {
       return pipe(operation, internal::CombinePipe<Key, Value, Aggregator>{std::move(aggregator)},
                   partitioner);
@@ -262,6 +348,10 @@ class Rdd {
     return Rdd<Out>(std::make_shared<internal::ShuffledDataset<Key, Value, Aggregator>>(
         dataset_, operation, partitioner, std::move(aggregator)));
   }
+
+  template <template <class K, class V, class W> class Zip, class U>
+  auto zip_by_key(const char* operation, const Rdd<U>& other, std::uint32_t partitions) const;
+  auto as_keys() const;
 
   template <class Action>
   auto run(Action action, bool has_effects = false) const {
@@ -273,3 +363,5 @@ class Rdd {
 };
 
 }  // namespace weir
+
+#include "weir/core/rdd_operators.h"

@@ -39,9 +39,10 @@ class ShuffleWriter final : public StageOutput {
 
   Done run(TaskRun& run, std::uint32_t partition) const override {
     std::vector<SlimWriter> pieces(partitioner_.partitions);
+    const std::uint64_t seed = partitioner_.seed_in(run);
     const auto input = parent_->open(run, partition);
     if constexpr (Aggregator::kCombinesEarly) {
-      auto table = aggregate(*input, aggregator_, run.hash_seed());
+      auto table = aggregate(*input, aggregator_, seed);
       for (std::size_t i = 0; i < table.size(); ++i) {
         const auto& [key, value] = table.entries()[i];
         deal(pieces, table.hashes()[i], key, value);
@@ -49,7 +50,7 @@ class ShuffleWriter final : public StageOutput {
     } else {
       for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
         for (const In& element : chunk) {
-          deal(pieces, key_hash(element.first, run.hash_seed()), element.first, element.second);
+          deal(pieces, key_hash(element.first, seed), element.first, element.second);
         }
       }
     }

@@ -138,6 +138,35 @@ class ReaderDataset final : public Dataset<typename ReaderElement<result_of_t<F,
   const std::vector<P> partitions_;  // in the driver only
 };
 
+/// Partitions one after another, each opened when those before it have ended.
+template <class T>
+class SequenceStream final : public ChunkStream<T> {
+ public:
+  explicit SequenceStream(TaskRun& run) : run_(run) {}
+
+  void add(const Dataset<T>& dataset, std::uint32_t partition) {
+    rest_.emplace_back(&dataset, partition);
+  }
+  ChunkRef<T> next() override {
+    while (true) {
+      if (current_ != nullptr) {
+        const ChunkRef<T> chunk = current_->next();
+        if (!chunk.empty()) return chunk;
+        current_ = nullptr;
+      }
+      if (at_ == rest_.size()) return {};
+      const auto& [dataset, partition] = rest_[at_++];
+      current_ = dataset->open(run_, partition);
+    }
+  }
+
+ private:
+  TaskRun& run_;
+  std::vector<std::pair<const Dataset<T>*, std::uint32_t>> rest_;
+  std::size_t at_ = 0;
+  StreamPtr<T> current_;
+};
+
 /// Several datasets as one. Where all have the same partitioner, partition p of the result is their
 /// partitions p one after another and the partitioner is kept; else their partitions stand in a
 /// row.
@@ -185,35 +214,13 @@ class UnionDataset final : public Dataset<T> {
 
  protected:
   StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const override {
-    auto stream = std::make_unique<Stream>(run);
-    visit_dependencies(partition, [&](std::uint32_t i, std::uint32_t q) {
-      stream->rest.emplace_back(loaded_[i].get(), q);
-    });
+    auto stream = std::make_unique<SequenceStream<T>>(run);
+    visit_dependencies(partition,
+                       [&](std::uint32_t i, std::uint32_t q) { stream->add(*loaded_[i], q); });
     return stream;
   }
 
  private:
-  /// Opens one parent after the other.
-  struct Stream final : ChunkStream<T> {
-    explicit Stream(TaskRun& r) : run(r) {}
-    ChunkRef<T> next() override {
-      while (true) {
-        if (current != nullptr) {
-          const ChunkRef<T> chunk = current->next();
-          if (!chunk.empty()) return chunk;
-          current = nullptr;
-        }
-        if (at == rest.size()) return {};
-        const auto& [parent, partition] = rest[at++];
-        current = parent->open(run, partition);
-      }
-    }
-    TaskRun& run;
-    std::vector<std::pair<const Dataset<T>*, std::uint32_t>> rest;
-    std::size_t at = 0;
-    StreamPtr<T> current;
-  };
-
   static std::optional<Partitioner> common_partitioner(
       const std::vector<std::shared_ptr<Dataset<T>>>& parents) {
     if (parents.empty()) return std::nullopt;

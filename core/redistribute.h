@@ -1,0 +1,198 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "weir/core/pipes.h"
+
+/// The shuffle of whole elements, aggregated nowhere: partitions are streamed, not put into tables.
+/// Where an element goes, its *deal* says, a shippable object with
+///
+///     using In;
+///     std::uint32_t pieces() const;
+///     PieceOf start(const TaskRun&, std::uint32_t map_partition) const;   // one map task:
+///         std::uint32_t operator()(const In&);                            // in their order
+///
+/// A partition of the result has its pieces in the order of the input's partitions, and each in the
+/// order of its elements.
+namespace weir::internal {
+
+/// Pairs by their keys' hash.
+template <class K, class V>
+struct DealByKey {
+  using In = std::pair<K, V>;
+  Partitioner partitioner;
+
+  std::uint32_t pieces() const { return partitioner.partitions; }
+  auto start(const TaskRun& run, std::uint32_t) const {
+    return [by = partitioner, seed = partitioner.seed_in(run)](const In& element) {
+      return by.partition_of(key_hash(element.first, seed));
+    };
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & partitioner;
+  }
+};
+
+/// Elements in turn, so that pieces are of equal size. Each partition begins with the piece after
+/// the one before it did: many small ones do not all go to the first.
+template <class T>
+struct DealInTurn {
+  using In = T;
+  std::uint32_t partitions = 1;
+
+  std::uint32_t pieces() const { return partitions; }
+  auto start(const TaskRun&, std::uint32_t map_partition) const {
+    return [n = partitions, next = map_partition % partitions](const T&) mutable {
+      const std::uint32_t piece = next;
+      next = next + 1 == n ? 0 : next + 1;
+      return piece;
+    };
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & partitions;
+  }
+};
+
+/// The output of the map stage.
+template <class Deal>
+class DealWriter final : public StageOutput {
+ public:
+  using In = typename Deal::In;
+
+  explicit DealWriter(Deal deal) : deal_(std::move(deal)) {}
+  explicit DealWriter(StageReader& in)
+      : parent_(in.parent<In>()), deal_(read_function<Deal>(in.bytes())) {}
+
+  static std::shared_ptr<StageNode> load(StageReader& in) {
+    return std::make_shared<DealWriter>(in);
+  }
+  CodeId code() const override {
+    (void)Registered<DealWriter>::value;
+    return code_id(&DealWriter::load);
+  }
+  void write(SlimWriter& out) const override { write_function(out, deal_); }
+
+  Done run(TaskRun& run, std::uint32_t partition) const override {
+    std::vector<SlimWriter> pieces(deal_.pieces());
+    auto piece_of = deal_.start(run, partition);
+    const auto input = parent_->open(run, partition);
+    for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
+      for (const In& element : chunk) write_owned(pieces[piece_of(element)], element);
+    }
+    return keep_map_output(run, partition, pieces);
+  }
+
+ private:
+  const std::shared_ptr<const Dataset<In>> parent_;  // loaded stages only
+  const Deal deal_;
+};
+
+/// The reduce side: partition p is the pieces p of all map outputs, decoded chunk by chunk.
+template <class Deal>
+class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public ShuffleSource {
+ public:
+  using In = typename Deal::In;
+  using Out = owned_t<In>;
+
+  DealtDataset(std::shared_ptr<Dataset<In>> parent, const char* operation, Deal deal,
+               std::optional<Partitioner> partitioner)
+      : Dataset<Out>(parent->engine(), operation, deal.pieces(), {}, partitioner),
+        map_parent_(std::move(parent)),
+        deal_(std::move(deal)) {
+    require_storable<Out>();
+  }
+  ~DealtDataset() override {
+    if (const auto engine = this->engine()) release_map_outputs(*engine, this->id());
+  }
+  explicit DealtDataset(StageReader&) {}
+
+  static std::shared_ptr<StageNode> load(StageReader& in) {
+    return std::make_shared<DealtDataset>(in);
+  }
+  CodeId code() const override {
+    (void)Registered<DealtDataset>::value;
+    return code_id(&DealtDataset::load);
+  }
+  void write(SlimWriter&) const override {}
+
+  const ShuffleSource* shuffle() const override { return this; }
+  const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
+  std::uint32_t num_reducers() const override { return this->num_partitions(); }
+  std::shared_ptr<const StageNode> map_output_node() const override {
+    return std::make_shared<DealWriter<Deal>>(deal_);
+  }
+
+ protected:
+  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
+    auto stream = std::make_unique<Stream>(run);
+    run.read_segments(run.input(this->node_index(), partition),
+                      [&](const Bytes& bytes) { stream->segments.push_back(bytes); });
+    return stream;
+  }
+
+ private:
+  /// Holds what is not decoded yet, as it was written.
+  struct Stream final : ChunkStream<Out> {
+    explicit Stream(TaskRun& r) : run(r) {}
+    ChunkRef<Out> next() override {
+      out.clear();
+      while (!out.full()) {
+        if (!reader || reader->at_end()) {
+          reader.reset();
+          if (at == segments.size()) break;
+          if (at != 0) segments[at - 1] = Bytes();
+          reader.emplace(segments[at++].view());
+          continue;
+        }
+        Out element{};
+        *reader& element;
+        out.emplace_back(std::move(element));
+      }
+      run.count_records(out.size());
+      return out.ref();
+    }
+    TaskRun& run;
+    std::vector<Bytes> segments;
+    std::size_t at = 0;
+    std::optional<SlimReader> reader;
+    ChunkBuffer<Out> out;
+  };
+
+  const std::shared_ptr<DatasetBase> map_parent_;  // in the driver only, as the next
+  const Deal deal_{};
+};
+
+struct ToOwned {
+  template <class T>
+  owned_t<T> operator()(const T& element) const {
+    return to_owned(element);
+  }
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+
+/// A dataset's pairs in their owning form, spread by `partitioner`: no shuffle where they are.
+template <class K, class V>
+std::shared_ptr<Dataset<std::pair<owned_t<K>, owned_t<V>>>> spread_by_key(
+    const std::shared_ptr<Dataset<std::pair<K, V>>>& dataset, const char* operation,
+    const Partitioner& partitioner) {
+  using T = std::pair<K, V>;
+  if (dataset->partitioner() != partitioner) {
+    return std::make_shared<DealtDataset<DealByKey<K, V>>>(
+        dataset, operation, DealByKey<K, V>{partitioner}, partitioner);
+  } else if constexpr (is_owned<T>) {
+    return dataset;
+  } else {
+    return std::make_shared<PipeDataset<T, MapPipe<T, ToOwned>>>(
+        dataset, operation, MapPipe<T, ToOwned>{{ToOwned{}}}, partitioner);
+  }
+}
+
+}  // namespace weir::internal
