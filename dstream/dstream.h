@@ -52,6 +52,8 @@ class DStream {
   auto map_partitions(F f) const;
   /// Each partition as one vector.
   auto glom() const;
+  /// Each batch in `partitions` partitions of about equal size. Shuffles.
+  DStream<owned_t<T>> repartition(std::uint32_t partitions) const;
 
   // --- each batch ---
 
@@ -83,16 +85,49 @@ class DStream {
   DStream<owned_t<T>> window(Duration length) const { return window(length, node_->slide()); }
   DStream<owned_t<T>> window(Duration length, Duration slide) const;
 
+  /// The RDDs of the times from `from` to `to`, both included and both rounded down to this
+  /// stream's times, that it keeps, oldest first: those it made for batches in
+  /// `StreamingContext::remember`, at least the last one. Called for the batch that runs by a
+  /// function of the driver's, also that one. From any thread. Throws Error(kInvalidArgument)
+  /// before the stream was started, or if no output operation needs it.
+  std::vector<Rdd<T>> slice(Time from, Time to) const { return node_->slice(from, to); }
+
   // --- pairs ---
+  //
+  // The operators of Rdd, batch by batch. `partitions` 0: as the batch is spread by key, else the
+  // context's default parallelism. They shuffle what is not spread so.
 
   template <class F>
   auto map_values(F f) const;
-  /// Values of equal keys in a batch reduced to one. Shuffles to `partitions`, or the context's
-  /// default parallelism.
+  /// (k, x) for each x of the range `f(v)` of each (k, v).
+  template <class F>
+  auto flat_map_values(F f) const;
+  /// Values of equal keys in a batch reduced to one.
   template <class F>
   auto reduce_by_key(F f, std::uint32_t partitions = 0) const;
-  /// All values of a key in a batch as a vector. Shuffles.
+  /// All values of a key in a batch as a vector.
   auto group_by_key(std::uint32_t partitions = 0) const;
+  /// Values of equal keys in a batch combined to one C by `create(v)`, `merge_value(C, v)` and
+  /// `merge_combined(C, C)`, see Rdd.
+  template <class Create, class MergeValue, class MergeCombined>
+  auto combine_by_key(Create create, MergeValue merge_value, MergeCombined merge_combined,
+                      std::uint32_t partitions = 0) const;
+
+  // --- pairs of two streams, which must have the same slide: batches of the same time, see Rdd ---
+
+  /// (k, (all values here, all values in `other`)).
+  template <class U>
+  auto cogroup(const DStream<U>& other, std::uint32_t partitions = 0) const;
+  /// (k, (v, w)); in the outer ones std::optional where a side may be missing. A batch that is
+  /// empty on one side is joined as any other. `other`'s batch is held in memory.
+  template <class U>
+  auto join(const DStream<U>& other, std::uint32_t partitions = 0) const;
+  template <class U>
+  auto left_outer_join(const DStream<U>& other, std::uint32_t partitions = 0) const;
+  template <class U>
+  auto right_outer_join(const DStream<U>& other, std::uint32_t partitions = 0) const;
+  template <class U>
+  auto full_outer_join(const DStream<U>& other, std::uint32_t partitions = 0) const;
 
   // --- state ---
 
@@ -128,6 +163,16 @@ class DStream {
   DStream<owned_t<T>> reduce_by_window(F reduce, G inverse, Duration length, Duration slide) const;
   /// The number of elements of the last `length`, 0 for an empty window.
   DStream<std::int64_t> count_by_window(Duration length, Duration slide) const;
+  /// Distinct elements of the last `length` with their number; those that have left are gone.
+  /// Without a slide: every batch. Shuffles.
+  auto count_by_value_and_window(Duration length, Duration slide = {},
+                                 std::uint32_t partitions = 0) const;
+
+  /// Every `slide`, all values of each key in the last `length` as a vector, oldest first. No
+  /// state but a `window` of grouped batches: each is shuffled once, and merging them costs what
+  /// the window holds. Without a slide: every batch.
+  auto group_by_key_and_window(Duration length, Duration slide = {},
+                               std::uint32_t partitions = 0) const;
 
   // --- control ---
 
@@ -168,8 +213,13 @@ class DStream {
   const std::shared_ptr<internal::TypedStreamNode<T>>& node() const { return node_; }
 
  private:
+  template <class U>
+  friend class DStream;
+
   template <class F>
   auto per_batch(const char* operation, F f) const;
+  template <class U, class F>
+  auto with_other(const char* operation, const DStream<U>& other, F f) const;
   template <class F>
   void add_output(const char* name, F f) const;
 
@@ -233,19 +283,25 @@ auto DStream<T>::transform(F f) const {
 
 template <class T>
 template <class U, class F>
-auto DStream<T>::transform_with(const DStream<U>& other, F f) const {
-  internal::require_combinable("transform_with", {node_, other.node()});
+auto DStream<T>::with_other(const char* operation, const DStream<U>& other, F f) const {
+  internal::require_combinable(operation, {node_, other.node()});
   return internal::computed_stream(
-      "transform_with", node_->slide(), {node_, other.node()}, Duration::zero(),
+      operation, node_->slide(), {node_, other.node()}, Duration::zero(),
       [left = node_, right = other.node(), f = std::move(f)](Time time) mutable {
         return internal::call_per_batch(f, time, *left->rdd_at(time), *right->rdd_at(time));
       });
 }
 
 template <class T>
+template <class U, class F>
+auto DStream<T>::transform_with(const DStream<U>& other, F f) const {
+  return with_other("transform_with", other, std::move(f));
+}
+
+template <class T>
 DStream<T> DStream<T>::union_with(const DStream<T>& other) const {
-  internal::require_combinable("union_with", {node_, other.node()});
-  return transform_with(other, [](const Rdd<T>& a, const Rdd<T>& b) { return a.union_with(b); });
+  return with_other("union_with", other,
+                    [](const Rdd<T>& a, const Rdd<T>& b) { return a.union_with(b); });
 }
 
 template <class T>
@@ -309,6 +365,82 @@ auto DStream<T>::group_by_key(std::uint32_t partitions) const {
   WEIR_REQUIRE_PAIRS(T);
   return per_batch("group_by_key",
                    [partitions](const Rdd<T>& rdd) { return rdd.group_by_key(partitions); });
+}
+
+template <class T>
+template <class F>
+auto DStream<T>::flat_map_values(F f) const {
+  WEIR_REQUIRE_PAIRS(T);
+  WEIR_REQUIRE_SHIPPABLE(F);
+  return per_batch("flat_map_values", [f = internal::checked(std::move(f))](const Rdd<T>& rdd) {
+    return rdd.flat_map_values(f);
+  });
+}
+
+template <class T>
+template <class Create, class MergeValue, class MergeCombined>
+auto DStream<T>::combine_by_key(Create create, MergeValue merge_value, MergeCombined merge_combined,
+                                std::uint32_t partitions) const {
+  WEIR_REQUIRE_PAIRS(T);
+  WEIR_REQUIRE_SHIPPABLE(Create);
+  WEIR_REQUIRE_SHIPPABLE(MergeValue);
+  WEIR_REQUIRE_SHIPPABLE(MergeCombined);
+  return per_batch("combine_by_key", [create = internal::checked(std::move(create)),
+                                      merge_value = internal::checked(std::move(merge_value)),
+                                      merge_combined = internal::checked(std::move(merge_combined)),
+                                      partitions](const Rdd<T>& rdd) {
+    return rdd.combine_by_key(create, merge_value, merge_combined, partitions);
+  });
+}
+
+template <class T>
+template <class U>
+auto DStream<T>::cogroup(const DStream<U>& other, std::uint32_t partitions) const {
+  return with_other("cogroup", other, [partitions](const Rdd<T>& left, const Rdd<U>& right) {
+    return left.cogroup(right, partitions);
+  });
+}
+
+template <class T>
+template <class U>
+auto DStream<T>::join(const DStream<U>& other, std::uint32_t partitions) const {
+  return with_other("join", other, [partitions](const Rdd<T>& left, const Rdd<U>& right) {
+    return left.join(right, partitions);
+  });
+}
+
+template <class T>
+template <class U>
+auto DStream<T>::left_outer_join(const DStream<U>& other, std::uint32_t partitions) const {
+  return with_other("left_outer_join", other,
+                    [partitions](const Rdd<T>& left, const Rdd<U>& right) {
+                      return left.left_outer_join(right, partitions);
+                    });
+}
+
+template <class T>
+template <class U>
+auto DStream<T>::right_outer_join(const DStream<U>& other, std::uint32_t partitions) const {
+  return with_other("right_outer_join", other,
+                    [partitions](const Rdd<T>& left, const Rdd<U>& right) {
+                      return left.right_outer_join(right, partitions);
+                    });
+}
+
+template <class T>
+template <class U>
+auto DStream<T>::full_outer_join(const DStream<U>& other, std::uint32_t partitions) const {
+  return with_other("full_outer_join", other,
+                    [partitions](const Rdd<T>& left, const Rdd<U>& right) {
+                      return left.full_outer_join(right, partitions);
+                    });
+}
+
+template <class T>
+DStream<owned_t<T>> DStream<T>::repartition(std::uint32_t partitions) const {
+  internal::require_partitions("repartition", partitions);
+  return per_batch("repartition",
+                   [partitions](const Rdd<T>& rdd) { return rdd.repartition(partitions); });
 }
 
 template <class T>
@@ -378,6 +510,26 @@ DStream<owned_t<T>> DStream<T>::window(Duration length, Duration slide) const {
           return context.union_of(std::move(rdds));
         });
   }
+}
+
+template <class T>
+auto DStream<T>::group_by_key_and_window(Duration length, Duration slide,
+                                         std::uint32_t partitions) const {
+  WEIR_REQUIRE_PAIRS(T);
+  using K = owned_t<typename T::first_type>;
+  using Values = std::vector<owned_t<typename T::second_type>>;
+  const auto windows =
+      group_by_key(partitions).window(length, slide == Duration::zero() ? node_->slide() : slide);
+  // Batches are spread alike, so merging them does not shuffle.
+  return windows.per_batch("group_by_key_and_window",
+                           [partitions](const Rdd<std::pair<K, Values>>& rdd) {
+                             const auto append = [](Values all, const Values& more) {
+                               all.insert(all.end(), more.begin(), more.end());
+                               return all;
+                             };
+                             return rdd.combine_by_key([](const Values& values) { return values; },
+                                                       append, append, partitions);
+                           });
 }
 
 template <class T>

@@ -36,6 +36,16 @@ bool StreamNode::due(Time time) const {
   return BatchScope::running().time == time && slide_ == graph()->batch_interval();
 }
 
+Time StreamNode::aligned(const char* operation, Time time) const {
+  if (!started_.load()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(operation) +
+                    ": the stream has no RDDs: its StreamingContext was not started, or no output "
+                    "operation needs the stream");
+  }
+  return time <= zero_time_ ? zero_time_ : time - (time - zero_time_) % slide_;
+}
+
 void StreamNode::persist(StorageLevel level) {
   graph()->require_not_started("persist");
   level_ = level;

@@ -1,14 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "weir/core/engine.h"
 #include "weir/core/rdd.h"
 #include "weir/core/time.h"
 
@@ -22,7 +25,7 @@ namespace weir::internal {
 class StreamGraph;
 
 /// The untyped half. Changed by the user's thread until the graph starts, afterwards used by the
-/// thread that runs batches only.
+/// thread that runs batches only, but for slices.
 class StreamNode {
  public:
   StreamNode(const StreamNode&) = delete;
@@ -55,7 +58,10 @@ class StreamNode {
   Duration remembered() const { return remembered_; }
 
   /// Fixes the grid. Called by the graph's start, inputs first.
-  void start(Time zero_time) { zero_time_ = zero_time; }
+  void start(Time zero_time) {
+    zero_time_ = zero_time;
+    started_.store(true);
+  }
   Time zero_time() const { return zero_time_; }
   /// Drops RDDs that nothing can ask for when batches up to `time` are done.
   virtual void forget(Time time) = 0;
@@ -66,6 +72,10 @@ class StreamNode {
   /// `reach`: how far before its own time it asks its parents for RDDs.
   StreamNode(std::shared_ptr<StreamGraph> graph, const char* operation, Duration slide,
              std::vector<std::shared_ptr<StreamNode>> parents, Duration reach);
+
+  /// The last of its times that is not after `time`, at least zero time. Throws
+  /// Error(kInvalidArgument) before the start.
+  Time aligned(const char* operation, Time time) const;
 
  private:
   const std::weak_ptr<StreamGraph> graph_;  // weak: user functions in the graph may hold handles
@@ -78,6 +88,7 @@ class StreamNode {
   std::string uid_;
   std::shared_ptr<StreamNode> stateful_;  // whose state this stream shows, if any
   Time zero_time_{};
+  std::atomic<bool> started_{false};  // then zero_time_ does not change
 };
 
 /// The typed half: an RDD for each due time, made once and kept until it is forgotten.
@@ -87,21 +98,43 @@ class TypedStreamNode : public StreamNode {
   /// Nothing when it is not due.
   std::optional<Rdd<T>> rdd_at(Time time) {
     if (!due(time)) return std::nullopt;
-    const auto found = kept_.find(time);
-    if (found != kept_.end()) return found->second.rdd;
+    {
+      const std::scoped_lock lock(mutex_);
+      const auto found = kept_.find(time);
+      if (found != kept_.end()) return found->second.rdd;
+    }
     Kept made{.rdd = compute(time)};
     if (storage_level() != StorageLevel::kNone &&
         made.rdd.dataset()->storage_level() == StorageLevel::kNone) {
       made.rdd.persist(storage_level());
       made.to_unpersist = true;
     }
+    const std::scoped_lock lock(mutex_);
     return kept_.emplace(time, std::move(made)).first->second.rdd;
   }
 
   /// Whether it was made and is kept.
-  bool has_rdd_at(Time time) const { return kept_.contains(time); }
+  bool has_rdd_at(Time time) const {
+    const std::scoped_lock lock(mutex_);
+    return kept_.contains(time);
+  }
+
+  /// See DStream; from any thread.
+  std::vector<Rdd<T>> slice(Time from, Time to) {
+    from = aligned("slice", from);
+    to = aligned("slice", to);
+    const Time running = BatchScope::running().time;
+    if (from <= running && running <= to) (void)rdd_at(running);
+    std::vector<Rdd<T>> rdds;
+    const std::scoped_lock lock(mutex_);
+    for (auto at = kept_.lower_bound(from); at != kept_.end() && at->first <= to; ++at) {
+      rdds.push_back(at->second.rdd);
+    }
+    return rdds;
+  }
 
   void forget(Time time) override {
+    const std::scoped_lock lock(mutex_);
     const auto end = kept_.upper_bound(time - remembered());
     for (auto at = kept_.begin(); at != end; ++at) {
       if (at->second.to_unpersist) release(at->second.rdd, end);
@@ -109,6 +142,7 @@ class TypedStreamNode : public StreamNode {
     kept_.erase(kept_.begin(), end);
   }
   void forget_since(Time time) override {
+    const std::scoped_lock lock(mutex_);
     const auto begin = kept_.lower_bound(time);
     for (auto at = begin; at != kept_.end(); ++at) {
       if (at->second.to_unpersist) release(at->second.rdd, kept_.end());
@@ -139,7 +173,8 @@ class TypedStreamNode : public StreamNode {
     }
   }
 
-  KeptRdds kept_;
+  mutable std::mutex mutex_;
+  KeptRdds kept_;  // guarded by mutex_; changed by the thread that runs batches only
 };
 
 /// A stream whose RDDs a function in the driver makes of its parents'.

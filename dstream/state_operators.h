@@ -169,6 +169,19 @@ DStream<std::int64_t> DStream<T>::count_by_window(Duration length, Duration slid
 }
 
 template <class T>
+auto DStream<T>::count_by_value_and_window(Duration length, Duration slide,
+                                           std::uint32_t partitions) const {
+  using Counted = std::pair<owned_t<T>, std::int64_t>;
+  return map([](const T& element) { return std::pair<T, std::int64_t>(element, 1); })
+      .reduce_by_key_and_window([](std::int64_t a, std::int64_t b) { return a + b; },
+                                [](std::int64_t a, std::int64_t b) { return a - b; },
+                                {.length = length,
+                                 .slide = slide,
+                                 .keep = [](const Counted& counted) { return counted.second != 0; },
+                                 .partitions = partitions});
+}
+
+template <class T>
 template <class F>
 auto DStream<T>::map_with_state(StateSpec<F> spec) const {
   WEIR_REQUIRE_PAIRS(T);
