@@ -20,10 +20,10 @@ class ShuffleWriter final : public StageOutput {
 
   ShuffleWriter(Partitioner partitioner, Aggregator aggregator)
       : partitioner_(partitioner), aggregator_(std::move(aggregator)) {}
-  explicit ShuffleWriter(StageReader& in) : parent_(in.parent<In>()) {
-    in.bytes() & partitioner_;
-    aggregator_ = read_function<Aggregator>(in.bytes());
-  }
+  explicit ShuffleWriter(StageReader& in)
+      : parent_(in.parent<In>()),
+        partitioner_(read_partitioner(in.bytes())),
+        aggregator_(read_function<Aggregator>(in.bytes())) {}
 
   static std::shared_ptr<StageNode> load(StageReader& in) {
     return std::make_shared<ShuffleWriter>(in);
@@ -67,9 +67,15 @@ class ShuffleWriter final : public StageOutput {
     write_owned(piece, value);
   }
 
+  static Partitioner read_partitioner(SlimReader& in) {
+    Partitioner partitioner;
+    in & partitioner;
+    return partitioner;
+  }
+
   const std::shared_ptr<const Dataset<In>> parent_;  // loaded stages only
-  Partitioner partitioner_;
-  Aggregator aggregator_;
+  const Partitioner partitioner_;
+  const Aggregator aggregator_;
 };
 
 /// The reduce side: partition r holds the combined values of the keys that hash to r.
