@@ -19,6 +19,12 @@ DatasetId next_id(const std::shared_ptr<Engine>& engine) {
   return engine->next_dataset_id();
 }
 
+/// What is spread by the seed of the jobs of this thread stays so, whoever looks at it later.
+std::optional<Partitioner> with_seed(std::optional<Partitioner> partitioner, const Engine& engine) {
+  if (partitioner && partitioner->seed == 0) partitioner->seed = engine.hash_seed();
+  return partitioner;
+}
+
 }  // namespace
 
 DatasetBase::DatasetBase(const std::shared_ptr<Engine>& engine, const char* operation,
@@ -29,7 +35,7 @@ DatasetBase::DatasetBase(const std::shared_ptr<Engine>& engine, const char* oper
       engine_(engine),
       operation_(operation),
       num_partitions_(num_partitions == 0 ? 0 : require_partitions(operation, num_partitions)),
-      partitioner_(partitioner),
+      partitioner_(with_seed(partitioner, *engine)),
       parents_(std::move(parents)) {}
 
 DatasetBase::~DatasetBase() {

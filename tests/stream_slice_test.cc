@@ -10,6 +10,8 @@
 
 #include "weir/testing.h"
 
+#include "process_tools.h"
+
 namespace weir::testing {
 namespace {
 
@@ -87,6 +89,30 @@ TEST_F(Slices, InTheDriversFunctionsHaveTheBatchThatRuns) {
   stream_.remember(2s);
   run(3);
   EXPECT_EQ(seen, (std::vector<Ints>{{{2}}, {{2}, {4}}, {{4}, {6}}}));
+}
+
+/// The stream's directory has a hash seed of its own, by which state is spread.
+TEST_F(Slices, OfStateAreFoundByKey) {
+  const test::TempFolder folder;
+  StreamingContext stream(context_, 1s, {.clock = clock_});
+  stream.checkpoint(folder.file("checkpoint"));
+  const Ints input = {{1, 11, 21, 31}, {2, 12, 22, 32}};
+  const auto sums =
+      stream.source_stream(MemorySource<int>(std::make_shared<MemoryInput<int>>(input), 2))
+          .map([](int x) { return std::pair(x, x); })
+          .reduce_by_key_and_window([](int a, int b) { return a + b; },
+                                    {.length = 4s, .partitions = 4});
+  sums.foreach_rdd([](const auto&) {});
+  stream.start();
+  clock_->advance_to(at(2s));
+  stream.await_batch(2);
+  const auto last = sums.slice(at(2s), at(2s));
+  ASSERT_EQ(last.size(), 1U);
+  for (const int key : {1, 2, 11, 12, 21, 22, 31, 32}) {
+    EXPECT_EQ(last[0].lookup(key), std::vector<int>{key});
+  }
+  const auto keys = context_.parallelize({std::pair(11, 0), std::pair(32, 0), std::pair(3, 0)}, 2);
+  EXPECT_EQ(keys.join(last[0]).count(), 2);
 }
 
 TEST_F(Slices, BeforeTheStartAreRefused) {
