@@ -134,8 +134,8 @@ class BatchJournal {
   bool writing_ = false;                              // guarded by mutex_
   /// Guarded by mutex_: files that have no name any more, and go when they are closed.
   std::vector<std::unique_ptr<DurableReader>> removed_;
-  bool ending_ = false;                               // guarded by mutex_
-  std::exception_ptr failure_;                        // guarded by mutex_
+  bool ending_ = false;         // guarded by mutex_
+  std::exception_ptr failure_;  // guarded by mutex_
   std::jthread checkpoint_thread_;
 };
 
