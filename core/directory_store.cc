@@ -115,10 +115,6 @@ class PosixFile final : public DurableFile {
   void append(std::string_view bytes) override {
     expect_usable();
     poisoned_ = true;  // unless all of it succeeds
-    if (WEIR_CRASH_DUE("store.append-torn")) {
-      write_all(file_.get(), bytes.substr(0, bytes.size() / 2), path_);
-      internal::die_at_once();
-    }
     write_all(file_.get(), bytes, path_);
     size_ += bytes.size();
     poisoned_ = false;

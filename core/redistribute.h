@@ -60,6 +60,28 @@ struct DealInTurn {
   }
 };
 
+/// Elements by what they are, so that a piece holds the same ones however the input is partitioned.
+/// Equal elements go to one piece.
+template <class T>
+struct DealByContent {
+  using In = T;
+  std::uint32_t partitions = 1;
+
+  std::uint32_t pieces() const { return partitions; }
+  auto start(const TaskRun&, std::uint32_t) const {
+    return
+        [by = Partitioner{.partitions = partitions}, out = SlimWriter()](const T& element) mutable {
+          out.clear();
+          write_owned(out, element);
+          return by.partition_of(hash_bytes(out.view()));
+        };
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & partitions;
+  }
+};
+
 /// The output of the map stage.
 template <class Deal>
 class DealWriter final : public StageOutput {

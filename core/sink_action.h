@@ -36,12 +36,14 @@ class SinkOutput final : public StageOutput {
     const auto commit = decode<CommitId>(run.task().job_bytes.view());
     const auto input = parent_->open(run, partition);
     auto writer = sink_.begin(commit, partition, run.task().attempt);
+    std::uint64_t elements = 0;
     for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
       writer.write(std::span<const T>(chunk.data, chunk.size));
+      elements += chunk.size;
     }
     run.step();  // a cancelled attempt prepares nothing
     Done done;
-    done.result = encode_bytes(writer.prepare());
+    done.result = encode_bytes(std::pair(elements, writer.prepare()));
     return done;
   }
 
@@ -52,16 +54,23 @@ class SinkOutput final : public StageOutput {
 
 }  // namespace internal
 
+/// What the tasks of one batch's output made.
+template <class Token>
+struct Prepared {
+  std::vector<Token> tokens;   ///< in partition order, for `sink.commit`
+  std::uint64_t elements = 0;  ///< that were written
+};
+
 /// The worker side of one batch's output: a job in which each task writes its partition to the sink
-/// and prepares it. Tokens in partition order, for `sink.commit`. Blocks the calling thread and
-/// throws as actions do; then nothing of the batch is visible, unless the sink commits in tasks.
+/// and prepares it. Blocks the calling thread and throws as actions do; then nothing of the batch
+/// is visible, unless the sink commits in tasks.
 ///
 /// Only tasks that commit have effects as the scheduler sees it: what others prepared is given up
 /// and prepared again when their input turns out to have changed.
 template <class S, class T>
 requires Sink<S, T>
 auto prepare(const Rdd<T>& rdd, const S& sink, const CommitId& commit)
-    -> std::vector<internal::sink_token_t<S>> {
+    -> Prepared<internal::sink_token_t<S>> {
   using Token = internal::sink_token_t<S>;
   const auto& dataset = rdd.dataset();
   const auto engine = dataset->engine();
@@ -72,11 +81,13 @@ auto prepare(const Rdd<T>& rdd, const S& sink, const CommitId& commit)
                                  S::commit_point() == CommitPoint::kTask,
                                  internal::all_partitions(*dataset));
   plan.job_bytes = encode_bytes(commit);
-  std::vector<Token> tokens;
+  Prepared<Token> prepared;
   for (const Bytes& bytes : engine->run_job(std::move(plan))) {
-    tokens.push_back(decode<Token>(bytes.view()));
+    auto [elements, token] = decode<std::pair<std::uint64_t, Token>>(bytes.view());
+    prepared.elements += elements;
+    prepared.tokens.push_back(std::move(token));
   }
-  return tokens;
+  return prepared;
 }
 
 }  // namespace weir

@@ -123,6 +123,7 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
       committed_ = found != batches_.end() ? found->second.batch : recovery.checkpointed;
     }
     checkpointed_ = checkpointed;
+    most_sink_partitions_ = recovery.sink_partitions;
     zero_time_ = recovery.zero_time.value_or(Time());
     ending_ = false;
   }
@@ -157,9 +158,14 @@ std::uint64_t BatchJournal::intent(const Batch& batch, Time zero_time,
   const OperatorIdentities operators =
       first ? operators_as_of(batch.sequence) : OperatorIdentities{};
   zero_time_ = zero_time;
-  batches_[batch.sequence] = {batch, inputs, hash, binary_};
-  positions_[batch.sequence] = log_->append(
-      intent_record(batch, inputs, {binary_, zero_time}, first ? &operators : nullptr));
+  SinkPartitions sink_partitions;
+  for (const auto& sink : sinks_) {
+    if (sink->partitions() != 0) sink_partitions[sink->uid()] = sink->partitions();
+  }
+  keep_most(most_sink_partitions_, sink_partitions);
+  positions_[batch.sequence] = log_->append(intent_record(
+      batch, inputs, sink_partitions, {binary_, zero_time}, first ? &operators : nullptr));
+  batches_[batch.sequence] = {batch, inputs, std::move(sink_partitions), hash, binary_};
   return hash;
 }
 
@@ -175,9 +181,9 @@ void BatchJournal::await_intent(std::uint64_t sequence) {
   log_->await(position);
 }
 
-std::uint64_t BatchJournal::intent_hash(std::uint64_t sequence) const {
+RecordedBatch BatchJournal::recorded(std::uint64_t sequence) const {
   const std::scoped_lock lock(mutex_);
-  return batches_.at(sequence).intent;
+  return batches_.at(sequence);
 }
 
 void BatchJournal::commit(const Batch& batch) {
@@ -263,7 +269,8 @@ BatchJournal::Set BatchJournal::make_set() const {
   const auto known = batches_.find(batch.sequence);
   set.record = checkpoint_record(
       batch, known != batches_.end() ? known->second.inputs : std::vector<BatchInput>{},
-      {binary_, zero_time_}, operators_as_of(batch.sequence), held_by_sinks(), states);
+      {binary_, zero_time_}, operators_as_of(batch.sequence), held_by_sinks(),
+      most_sink_partitions_, states);
   // Raw windows reach back to the input of earlier batches: it must stay known.
   set.release_to = batch.sequence;
   for (const auto& [sequence, recorded] : batches_) {

@@ -72,7 +72,8 @@ class BatchJournal {
   std::uint64_t intent(const Batch& batch, Time zero_time, const std::vector<BatchInput>& inputs);
   /// Until then no effect of the batch may begin. Throws what writing threw.
   void await_intent(std::uint64_t sequence);
-  std::uint64_t intent_hash(std::uint64_t sequence) const;
+  /// Of a batch whose INTENT is kept: one that is not behind a CHECKPOINT, at least.
+  RecordedBatch recorded(std::uint64_t sequence) const;
   /// All outputs of the batch are done.
   void commit(const Batch& batch);
   /// Begins to make the set of state as of the last COMMIT durable, unless the last one is still
@@ -125,6 +126,7 @@ class BatchJournal {
   std::condition_variable changed_;
   bool operators_recorded_ = false;                   // guarded by mutex_; in this epoch
   std::map<std::uint64_t, std::uint64_t> positions_;  // guarded by mutex_; of INTENTs to await
+  SinkPartitions most_sink_partitions_;               // guarded by mutex_
   std::map<std::uint64_t, RecordedBatch> batches_;    // guarded by mutex_; INTENTs kept
   std::optional<Batch> committed_;                    // guarded by mutex_
   std::uint64_t checkpointed_ = 0;                    // guarded by mutex_

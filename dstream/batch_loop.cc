@@ -229,7 +229,8 @@ void BatchLoop::require_windows_have(const Recovery& recovery) const {
 std::uint64_t BatchLoop::open_sinks(const Recovery& recovery) {
   std::uint64_t newest = 0;
   for (const auto& sink : options_.graph->sinks()) {
-    sink->open(commit_id(*sink, {}, 0));
+    const auto most = recovery.sink_partitions.find(sink->uid());
+    sink->open(commit_id(*sink, {}, 0), most == recovery.sink_partitions.end() ? 0 : most->second);
     sink->take_back(recovery.last.sequence);
     const std::optional<CommitId> last = sink->last_committed();
     const std::uint64_t sequence = last ? last->sequence : 0;
@@ -636,14 +637,15 @@ void BatchLoop::try_batch(const Batch& batch) {
   WEIR_CRASH_POINT("batch.before-states");
   update_states(batch);
   WEIR_CRASH_POINT("batch.after-states");
-  std::uint64_t intent = 0;
+  RecordedBatch recorded;
   if (options_.journal) {
     options_.journal->await_intent(batch.sequence);
     WEIR_CRASH_POINT("batch.intent-durable");
-    intent = options_.journal->intent_hash(batch.sequence);
+    recorded = options_.journal->recorded(batch.sequence);
   }
   for (const auto& sink : options_.graph->sinks()) {
-    sink->begin_batch(commit_id(*sink, batch, intent));
+    sink->begin_batch(commit_id(*sink, batch, recorded.intent),
+                      recorded.sink_partitions[sink->uid()]);
   }
   const auto& outputs = options_.graph->outputs();
   for (std::size_t id = 0; id < outputs.size(); ++id) {
@@ -743,6 +745,10 @@ void BatchLoop::run_output(const Batch& batch, std::size_t id) {
                            .id = id,
                            .name = output.name,
                            .start_time = now()};
+  if (output.sink != nullptr) {
+    info.sink = output.sink->uid();
+    info.guarantee = output.sink->guarantee();
+  }
   options_.events.post(&StreamingListener::on_output_operation_started, info);
   std::exception_ptr failure;
   try {

@@ -16,7 +16,9 @@ const std::string kInputPrefix = "input/";   // INTENT: InputSection; CHECKPOINT
 const std::string kStatePrefix = "state/";   // COMMIT: StateDeltas; CHECKPOINT: StateLineage
 const std::string kOperators = "operators";  // first INTENT of an epoch, CHECKPOINT
 const std::string kSinks = "sinks";          // COMMIT, CHECKPOINT: what they hold, by uid
-const std::string kJob = "job";              // INTENT, CHECKPOINT: RecordedJob
+// INTENT: that the batch has; CHECKPOINT: the most so far. Left out where no sink's tasks commit.
+const std::string kSinkPartitions = "sink-partitions";
+const std::string kJob = "job";  // INTENT, CHECKPOINT: RecordedJob
 constexpr std::uint32_t kVersion = 1;
 
 struct InputSection {
@@ -88,14 +90,22 @@ std::uint64_t hash_of(const Batch& batch, const std::vector<BatchInput>& inputs)
   return hash_bytes(out.view());
 }
 
+void keep_most(SinkPartitions& most, const SinkPartitions& partitions) {
+  for (const auto& [uid, count] : partitions) most[uid] = std::max(most[uid], count);
+}
+
 // --- writing ---
 
 LogRecord intent_record(const Batch& batch, const std::vector<BatchInput>& inputs,
-                        const RecordedJob& job, const OperatorIdentities* operators) {
+                        const SinkPartitions& sink_partitions, const RecordedJob& job,
+                        const OperatorIdentities* operators) {
   LogRecord record{LogRecord::Kind::kIntent, batch.sequence, batch.time, {}};
   for (const BatchInput& input : inputs) {
     record.sections.push_back(
         section(kInputPrefix + input.name, InputSection{input.from, input.end}));
+  }
+  if (!sink_partitions.empty()) {
+    record.sections.push_back(section(kSinkPartitions, sink_partitions));
   }
   record.sections.push_back(section(kJob, job));
   if (operators != nullptr) record.sections.push_back(section(kOperators, *operators));
@@ -115,7 +125,7 @@ LogRecord commit_record(const Batch& batch,
 
 LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& inputs,
                             const RecordedJob& job, const OperatorIdentities& operators,
-                            const HeldBySinks& sinks,
+                            const HeldBySinks& sinks, const SinkPartitions& sink_partitions,
                             const std::map<std::string, StateLineage>& states) {
   LogRecord record{LogRecord::Kind::kCheckpoint, batch.sequence, batch.time, {}};
   for (const BatchInput& input : inputs) {
@@ -124,6 +134,9 @@ LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& i
   record.sections.push_back(section(kJob, job));
   record.sections.push_back(section(kOperators, operators));
   record.sections.push_back(section(kSinks, sinks));
+  if (!sink_partitions.empty()) {
+    record.sections.push_back(section(kSinkPartitions, sink_partitions));
+  }
   for (const auto& [uid, lineage] : states) {
     record.sections.push_back(section(kStatePrefix + uid, lineage));
   }
@@ -153,6 +166,8 @@ RecordedStream::RecordedStream(const LogHistory& history) : history_(history) {
     if (set.sequence != 0) {
       newest_operators = newest_done = &set;
       job = read_section<RecordedJob>(set, kJob);
+      recovery_.sink_partitions =
+          read_section<SinkPartitions>(set, kSinkPartitions).value_or(SinkPartitions{});
     }
     for (const LogSection& each : set.sections) {
       if (!each.name.starts_with(kInputPrefix)) continue;
@@ -170,9 +185,12 @@ RecordedStream::RecordedStream(const LogHistory& history) : history_(history) {
   for (const LogRecord& intent : history.intents) {
     const auto of_job = read_section<RecordedJob>(intent, kJob);
     const auto inputs = inputs_of(intent);
+    const auto partitions =
+        read_section<SinkPartitions>(intent, kSinkPartitions).value_or(SinkPartitions{});
+    keep_most(recovery_.sink_partitions, partitions);
     const Batch batch{intent.sequence, intent.time};
     recovery_.recorded.push_back(
-        {batch, inputs, hash_of(batch, inputs), of_job ? of_job->binary : 0});
+        {batch, inputs, partitions, hash_of(batch, inputs), of_job ? of_job->binary : 0});
     if (batch.sequence > recovery_.last.sequence) recovery_.last = batch;
     if (intent.find(kOperators) != nullptr && intent.sequence > checkpointed_) {
       newest_operators = &intent;

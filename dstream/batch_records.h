@@ -15,12 +15,16 @@
 /// together. Pure: knows neither files nor threads.
 namespace weir::internal {
 
+/// By uid, of sinks whose tasks commit: how many partitions.
+using SinkPartitions = std::map<std::string, std::uint32_t>;
+
 /// A batch as its INTENT describes it.
 struct RecordedBatch {
   Batch batch;
   std::vector<BatchInput> inputs;
-  std::uint64_t intent = 0;  ///< hash of what it owns; see CommitId
-  std::uint64_t binary = 0;  ///< of the program that began it; see RecordedJob
+  SinkPartitions sink_partitions;  ///< that the batch has for each
+  std::uint64_t intent = 0;        ///< hash of what it owns; see CommitId
+  std::uint64_t binary = 0;        ///< of the program that began it; see RecordedJob
 };
 
 /// Where a restarted stream goes on.
@@ -34,6 +38,8 @@ struct Recovery {
   std::optional<Time> zero_time;
   /// What each sink, by uid, held when the committed batch was done: a batch's sequence number.
   std::map<std::string, std::uint64_t> sinks;
+  /// The most that a batch had.
+  SinkPartitions sink_partitions;
   /// Inputs' positions where no recorded batch says them: by input name, after the CHECKPOINT.
   std::map<std::string, std::string> positions;
   /// What is kept, ascending: those up to `committed` to be replayed should state be lost, the
@@ -60,17 +66,22 @@ using HeldBySinks = std::map<std::string, std::uint64_t>;
 /// Of the input alone, so that the batch stays the same when another program runs it.
 std::uint64_t hash_of(const Batch& batch, const std::vector<BatchInput>& inputs);
 
+/// `most` of itself and of `partitions`.
+void keep_most(SinkPartitions& most, const SinkPartitions& partitions);
+
 /// Null for `operators`: an earlier INTENT of this epoch says them.
 LogRecord intent_record(const Batch& batch, const std::vector<BatchInput>& inputs,
-                        const RecordedJob& job, const OperatorIdentities* operators);
+                        const SinkPartitions& sink_partitions, const RecordedJob& job,
+                        const OperatorIdentities* operators);
 /// `changed`: by uid, what the batch changed in each partition of an operator's state.
 LogRecord commit_record(const Batch& batch,
                         const std::map<std::string, std::vector<StatePiece>>& changed,
                         const HeldBySinks& sinks);
-/// `inputs`: those of the batch, if they are known; `states`: by uid.
+/// `inputs`: those of the batch, if they are known; `sink_partitions`: the most so far; `states`:
+/// by uid.
 LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& inputs,
                             const RecordedJob& job, const OperatorIdentities& operators,
-                            const HeldBySinks& sinks,
+                            const HeldBySinks& sinks, const SinkPartitions& sink_partitions,
                             const std::map<std::string, StateLineage>& states);
 
 /// CHECKPOINT(0): where the inputs of a stream that has no batch yet begin, by name.

@@ -221,7 +221,8 @@ class DStream {
   template <class U, class F>
   auto with_other(const char* operation, const DStream<U>& other, F f) const;
   template <class F>
-  void add_output(const char* name, F f) const;
+  void add_output(const char* name, F f,
+                  std::shared_ptr<const internal::StreamSink> sink = nullptr) const;
 
   std::shared_ptr<internal::TypedStreamNode<T>> node_;
 };
@@ -534,11 +535,12 @@ auto DStream<T>::group_by_key_and_window(Duration length, Duration slide,
 
 template <class T>
 template <class F>
-void DStream<T>::add_output(const char* name, F f) const {
+void DStream<T>::add_output(const char* name, F f,
+                            std::shared_ptr<const internal::StreamSink> sink) const {
   auto run = [stream = node_, f = std::move(f)](Time time) mutable {
     internal::call_per_batch(f, time, *stream->rdd_at(time));
   };
-  node_->graph()->add_output({name, node_, internal::copyable(std::move(run))});
+  node_->graph()->add_output({name, node_, internal::copyable(std::move(run)), std::move(sink)});
 }
 
 template <class T>
@@ -548,9 +550,11 @@ void DStream<T>::write_to(S sink, WriteOptions options) const {
   const auto graph = node_->graph();
   if (options.uid.empty()) options.uid = "sink-" + std::to_string(graph->sinks().size());
   const auto typed = std::make_shared<internal::TypedSink<T, S>>(
-      std::move(options.uid), std::move(sink), options.partitions);
+      std::move(options.uid), std::move(sink), options.partitions,
+      graph->context().default_parallelism());
   graph->add_sink(typed);
-  add_output("write_to", [typed](const Rdd<T>& rdd) { typed->run(rdd); });
+  add_output(
+      "write_to", [typed](const Rdd<T>& rdd) { typed->run(rdd); }, typed);
 }
 
 template <class T>

@@ -27,6 +27,7 @@ struct OutputOperation {
   std::string name;
   std::shared_ptr<StreamNode> stream;
   std::function<void(Time)> run;
+  std::shared_ptr<const StreamSink> sink = nullptr;  ///< what it writes to, if that is one
 };
 
 /// All streams of one streaming context: inputs in order of creation, outputs in order of

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/core/sink.h"
 #include "weir/dstream/batch.h"
 
 namespace weir {
@@ -59,8 +60,11 @@ struct BatchInfo {
 struct OutputOperationInfo {
   std::uint64_t sequence = 0;
   Time batch_time{};
-  std::size_t id = 0;  ///< order of registration, from 0
-  std::string name;    ///< "print", "foreach_rdd"
+  std::size_t id = 0;     ///< order of registration, from 0
+  std::string name;       ///< "print", "foreach_rdd", "write_to"
+  std::string sink = {};  ///< uid of what it writes to; empty: it may do anything
+  /// What becomes of a batch that is written again; of outputs that are no sinks nothing is known.
+  SinkGuarantee guarantee = SinkGuarantee::kAtLeastOnce;
   std::optional<Time> start_time = {};
   std::optional<Time> end_time = {};
   std::string failure = {};  ///< of a completed operation: empty when it succeeded

@@ -36,28 +36,34 @@ struct Ending {
   bool was_killed() const { return !hung && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
 };
 
-/// What was written for the job to count.
-inline Totals write_lines(const std::string& directory) {
-  std::filesystem::create_directory(directory);
+inline std::string key_of_line(int number) { return "key" + std::to_string(number % kKeys); }
+
+/// What the job has to count of all files.
+inline Totals ledger_of_lines() {
   Totals ledger;
-  int number = 0;
-  for (int file = 0; file < kFiles; ++file) {
-    std::ostringstream lines;
-    for (int line = 0; line < kLinesPerFile; ++line, ++number) {
-      const std::string key = "key" + std::to_string(number % kKeys);
-      lines << key << ' ' << number << '\n';
-      ++ledger[key];
-    }
-    std::ofstream(directory + "/" + std::to_string(file)) << lines.str();
-  }
+  for (int number = 0; number < kFiles * kLinesPerFile; ++number) ++ledger[key_of_line(number)];
   return ledger;
 }
 
 /// One stream: its folders, and the lives of its driver.
 class Stream {
  public:
-  Stream() : ledger_(write_lines(folder_.file("in"))) {
+  /// With so many of the files for now.
+  explicit Stream(int files = kFiles) {
+    std::filesystem::create_directory(folder_.file("in"));
     std::filesystem::create_directory(folder_.file("out"));
+    write_files(files);
+  }
+  /// Those up to this number that are not there yet.
+  void write_files(int end) {
+    for (; files_ < end; ++files_) {
+      std::ostringstream lines;
+      for (int line = 0; line < kLinesPerFile; ++line) {
+        const int number = files_ * kLinesPerFile + line;
+        lines << key_of_line(number) << ' ' << number << '\n';
+      }
+      write_file(folder_.file("in/" + std::to_string(files_)), lines.str());
+    }
   }
 
   struct Life {
@@ -187,7 +193,8 @@ class Stream {
   std::string sink() const { return folder_.file("out/counts"); }
 
   const TempFolder folder_;
-  const Totals ledger_;
+  const Totals ledger_ = ledger_of_lines();
+  int files_ = 0;
 };
 
 }  // namespace weir::test

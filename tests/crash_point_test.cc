@@ -2,13 +2,14 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "weir/core/durable_store.h"
 #include "weir/core/error.h"
+#include "weir/core/state/changelog.h"
 
 #include "process_tools.h"
 
@@ -33,7 +34,7 @@ ErrorCode code_of(void (*call)(const std::string&), const std::string& argument)
 TEST(CrashPoint, AllAreKnownBeforeOneIsPassed) {
   const std::vector<std::string> names = crash_points();
   for (const std::string name :
-       {"store.append-torn", "store.replace-before-rename", "test.passed"}) {
+       {"state.delta-torn", "store.replace-before-rename", "test.passed"}) {
     EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
   }
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
@@ -50,18 +51,24 @@ TEST(CrashPointDeathTest, KillsAtTheNamedPassing) {
   EXPECT_EXIT(passes("test.passed", 1), ::testing::KilledBySignal(SIGKILL), "");
   EXPECT_EXIT(passes("test.passed:3", 2), ::testing::ExitedWithCode(7), "");
   EXPECT_EXIT(passes("test.passed:3", 3), ::testing::KilledBySignal(SIGKILL), "");
-  EXPECT_EXIT(passes("store.append-torn", 3), ::testing::ExitedWithCode(7), "");
+  EXPECT_EXIT(passes("state.delta-torn", 3), ::testing::ExitedWithCode(7), "");
   EXPECT_EXIT(passes("", 3), ::testing::ExitedWithCode(7), "");
 }
 
-TEST(CrashPointDeathTest, ATornAppendLeavesHalf) {
+TEST(CrashPointDeathTest, ATornWriteLeavesHalf) {
   const test::TempFolder folder;
   const auto append = [&] {
-    arm_crash_point("store.append-torn");
-    open_directory_store(folder.file("store"))->create("x")->append("0123456789");
+    arm_crash_point("state.delta-torn");
+    internal::Changelog(internal::StateFiles::of_the_system())
+        .append(folder.file(""), "0123456789");
   };
   EXPECT_EXIT(append(), ::testing::KilledBySignal(SIGKILL), "");
-  EXPECT_EQ(test::read_file(folder.file("store/x")), "01234");
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.file(""))) {
+    files.push_back(test::read_file(entry.path()));
+  }
+  ASSERT_EQ(files.size(), 1U);
+  EXPECT_TRUE(files[0].ends_with("01234")) << files[0];
 }
 
 TEST(CrashPointDeathTest, OfThoseThatShareAMarkOneDies) {

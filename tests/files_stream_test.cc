@@ -50,7 +50,7 @@ TEST_P(FilesStream, ATaskThatFailsOnceLeavesItsElementsOnce) {
     if (n == 5 && TaskContext::current().attempt() == 1) throw std::runtime_error("once");
     return std::pair(std::to_string(n), n * n);
   });
-  const auto tokens = prepare(counts, sink, commit_of(1));
+  const auto tokens = prepare(counts, sink, commit_of(1)).tokens;
   EXPECT_EQ(staged(), 3u);  // the failed attempt's file is gone
   sink.commit(commit_of(1), tokens);
   const std::string batch = folder_.file("out") + "/batch-000000000001/";

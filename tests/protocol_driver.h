@@ -104,9 +104,9 @@ class Driver {
     const std::vector<BatchInput> inputs{{kInput, encode(next_from_), encode(end), std::nullopt}};
     next_from_ = end;
     last_ = batch.sequence;
-    batches_[batch.sequence] = {batch, inputs, internal::hash_of(batch, inputs)};
+    batches_[batch.sequence] = {batch, inputs, {}, internal::hash_of(batch, inputs)};
     positions_[batch.sequence] = appended_ = log_->append(internal::intent_record(
-        batch, inputs, {1, {}}, operators_written_ ? nullptr : &identities_));
+        batch, inputs, {}, {1, {}}, operators_written_ ? nullptr : &identities_));
     operators_written_ = true;
     queue_.push_back(batch.sequence);
     if (is(Mutant::kReleasedAtIntent)) release_input(end);
@@ -264,7 +264,7 @@ class Driver {
     set_->unsynced = set_->files;
     const internal::RecordedBatch& batch = batches_.at(committed_);
     set_->record = internal::checkpoint_record(batch.batch, batch.inputs, {1, {}}, identities_,
-                                               held_by_sinks(), states);
+                                               held_by_sinks(), {}, states);
   }
 
   // --- the log's writer thread ---

@@ -40,7 +40,7 @@ WEIR_TEST_OVER_MASTERS(SinkAction);
 
 TEST_P(SinkAction, TokensComeInPartitionOrder) {
   const auto rdd = context_.parallelize(Words{"a", "b", "c", "d", "e"}, 3);
-  const auto tokens = prepare(rdd, sink_, commit_of(1));
+  const auto tokens = prepare(rdd, sink_, commit_of(1)).tokens;
   EXPECT_EQ(tokens, (std::vector<Words>{{"a"}, {"b", "c"}, {"d", "e"}}));
   EXPECT_TRUE(output_->batches().empty());
   sink_.commit(commit_of(1), tokens);
@@ -51,7 +51,7 @@ TEST_P(SinkAction, ElementsMayBeViews) {
   const auto views = context_.parallelize(Words{"a b", "c"}, 2).flat_map([](const std::string& s) {
     return split(s, ' ');
   });
-  EXPECT_EQ(prepare(views, sink_, commit_of(1)), (std::vector<Words>{{"a", "b"}, {"c"}}));
+  EXPECT_EQ(prepare(views, sink_, commit_of(1)).tokens, (std::vector<Words>{{"a", "b"}, {"c"}}));
 }
 
 TEST_P(SinkAction, ATaskThatFailsOnceIsPreparedOnce) {
@@ -59,7 +59,7 @@ TEST_P(SinkAction, ATaskThatFailsOnceIsPreparedOnce) {
     if (s == "d" && TaskContext::current().attempt() == 1) throw std::runtime_error("once");
     return s;
   });
-  sink_.commit(commit_of(1), prepare(rdd, sink_, commit_of(1)));
+  sink_.commit(commit_of(1), prepare(rdd, sink_, commit_of(1)).tokens);
   EXPECT_EQ(output_->batches(), (std::vector<Words>{{"a", "b", "c", "d"}}));
 }
 
@@ -87,8 +87,8 @@ static_assert(!RollbackSink<Telling>);
 
 TEST_P(SinkAction, TasksKnowTheirBatchPartitionAndAttempt) {
   const auto rdd = context_.parallelize({1, 2}, 2);
-  EXPECT_EQ(prepare(rdd, Telling{}, commit_of(1)), (Words{"1 0 attempt", "1 1 attempt"}));
-  EXPECT_EQ(prepare(rdd, Telling{}, commit_of(2)), (Words{"2 0 attempt", "2 1 attempt"}));
+  EXPECT_EQ(prepare(rdd, Telling{}, commit_of(1)).tokens, (Words{"1 0 attempt", "1 1 attempt"}));
+  EXPECT_EQ(prepare(rdd, Telling{}, commit_of(2)).tokens, (Words{"2 0 attempt", "2 1 attempt"}));
 }
 
 }  // namespace

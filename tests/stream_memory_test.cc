@@ -36,7 +36,7 @@ class MemoryEnds : public OverMasters {
         .map([](const std::string& word) { return word + "!"; })
         .foreach_rdd([&](const auto& rdd) {
           const CommitId commit{"app", "words", ++sequence, epoch, sequence};
-          sink.commit(commit, prepare(rdd, sink, commit));
+          sink.commit(commit, prepare(rdd, sink, commit).tokens);
         });
     stream.start();
     const Time start = clock_->now();

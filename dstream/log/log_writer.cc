@@ -85,7 +85,7 @@ std::unique_ptr<DurableFile> LogWriter::create(SegmentId id) {
 }
 
 void LogWriter::begin_segment(SegmentId id) {
-  file_->append(encode_header(
+  append(encode_header(
       {id, identity_.application, predecessor_, predecessor_end_, first_needed_, rules_}));
   WEIR_CRASH_POINT("log.header-written");
   file_->sync();
@@ -96,6 +96,14 @@ void LogWriter::begin_segment(SegmentId id) {
   durable_first_needed_ = first_needed_;
   ledger_.segments.push_back({id, durable_, 0});
   has_new_checkpoint_ = wants_roll_ = false;
+}
+
+void LogWriter::append(std::string_view bytes) {
+  if (WEIR_CRASH_DUE("log.append-torn")) {
+    file_->append(bytes.substr(0, bytes.size() / 2));
+    die_at_once();
+  }
+  file_->append(bytes);
 }
 
 void LogWriter::roll() {
@@ -123,7 +131,7 @@ void LogWriter::write(std::vector<LogRecord> records, std::uint64_t release) {
   }
   const std::string bytes = encode_group(file_id(), file_->size(), durable_, entries);
   WEIR_CRASH_POINT("log.before-write");
-  file_->append(bytes);
+  append(bytes);
   WEIR_CRASH_POINT("log.after-write");
   ledger_.segments.back().end = file_->size();
   if (std::holds_alternative<ReleaseRecord>(entries.back()) && has_new_checkpoint_ &&

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "weir/dstream/log/log_reader_internal.h"
@@ -38,6 +39,7 @@ class LogWriter {
   void expect_unchanged(const RecoveredLog& recovered) const;
   std::unique_ptr<DurableFile> create(SegmentId id);
   void begin_segment(SegmentId id);
+  void append(std::string_view bytes);
   void roll();
 
   const std::shared_ptr<DurableStore> store_;
