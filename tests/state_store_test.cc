@@ -76,13 +76,18 @@ class Stores : public ::testing::Test {
     }
     return all;
   }
-  /// Another worker, with nothing in memory.
-  void restart() { store_ = std::make_unique<StateStore>(); }
+  /// A worker with nothing in memory. When snapshots are written is said by `finish_snapshots`, so
+  /// that no test depends on how fast a thread is.
+  static std::unique_ptr<StateStore> fresh_store() {
+    return std::make_unique<StateStore>(StateStore::Options{.on_callers_thread = true});
+  }
+  /// Another worker.
+  void restart() { store_ = fresh_store(); }
   std::string path(const std::string& file) const { return folder_.file("state/" + file); }
 
   TempFolder folder_;
   StateTracker tracker_{{.max_deltas = 3, .min_snapshot_bytes = 1 << 20}};
-  std::unique_ptr<StateStore> store_ = std::make_unique<StateStore>();
+  std::unique_ptr<StateStore> store_ = fresh_store();
   std::atomic<bool> cancelled_{false};
   std::uint32_t partitions_ = 1;
   AttemptId last_attempt_ = 0;
@@ -197,6 +202,7 @@ TEST_F(Stores, AShortOrMissingFileIsLostState) {
 }
 
 TEST_F(Stores, ASnapshotTakesThePlaceOfTheDeltasBeforeIt) {
+  store_ = std::make_unique<StateStore>();  // with the thread that writes them
   for (std::uint64_t n = 1; n <= 4; ++n) batch(n, {{1, 1}, {static_cast<int>(n), 10}});
   store_->finish_snapshots();  // batch 4 asked for it: three deltas
   batch(5, {{5, 10}});
