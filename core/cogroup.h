@@ -6,58 +6,33 @@
 #include <utility>
 #include <vector>
 
-#include "weir/core/pipes.h"
+#include "weir/core/zip.h"
 
 /// Operators over two datasets of pairs with the same keys.
 ///
 /// They are narrow: both sides are spread alike before (redistribute.h), a side that is already
-/// stays where it is, and partition p of the result is made of both partitions p. The scheduler
-/// sees no join, only a dataset with two parents. What is made of them, a *zip* says, the stream of
-/// the result:
+/// stays where it is, and partition p of the result is made of both partitions p (zip.h). What is
+/// made of them is a stream of the form
 ///
 ///     using Left; using Right; using Out;                // owning pairs of the same key type
-///     Zip(StreamPtr<Left>, StreamPtr<Right>, std::uint64_t seed);      // of the keys' hash
-///     ChunkRef<Out> next();
+///     Stream(StreamPtr<Left>, StreamPtr<Right>, std::uint64_t seed);      // of the keys' hash
 ///
 /// Keys are hashed once more than if they kept their hash through the shuffle; in return any two
 /// datasets that are spread alike can be zipped, wherever they come from.
 namespace weir::internal {
 
-/// Partition p is the zip of the partitions p of two datasets that are spread alike.
-template <class Zip>
-class ZippedDataset final : public Dataset<typename Zip::Out> {
- public:
-  using Left = typename Zip::Left;
-  using Right = typename Zip::Right;
-  using Out = typename Zip::Out;
+template <class Stream>
+struct KeyedZip {
+  using Left = typename Stream::Left;
+  using Right = typename Stream::Right;
+  using Out = typename Stream::Out;
 
-  ZippedDataset(const std::shared_ptr<Dataset<Left>>& left,
-                const std::shared_ptr<Dataset<Right>>& right, const char* operation)
-      : Dataset<Out>(left->engine(), operation, left->num_partitions(), {left, right},
-                     left->partitioner()) {}
-  explicit ZippedDataset(StageReader& in)
-      : left_(in.parent<Left>(0)), right_(in.parent<Right>(1)) {}
-
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ZippedDataset>(in);
+  StreamPtr<Out> operator()(StreamPtr<Left> left, StreamPtr<Right> right,
+                            const TaskRun& run) const {
+    return std::make_unique<Stream>(std::move(left), std::move(right), run.hash_seed());
   }
-  CodeId code() const override {
-    (void)Registered<ZippedDataset>::value;
-    return code_id(&ZippedDataset::load);
-  }
-  void write(SlimWriter&) const override {}
-
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
-    return std::make_unique<SteppedStream<Out>>(
-        std::make_unique<Zip>(left_->open(run, partition), right_->open(run, partition),
-                              run.hash_seed()),
-        run);
-  }
-
- private:
-  const std::shared_ptr<const Dataset<Left>> left_;  // loaded stages only, as the next
-  const std::shared_ptr<const Dataset<Right>> right_;
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
 };
 
 /// The hashes of a chunk's keys, of which the table is told before they are looked up.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "weir/core/error.h"
+#include "weir/core/number_range.h"
 #include "weir/core/runner_registry.h"
 #include "weir/core/source_rdd.h"
 #include "weir/core/text_file.h"
@@ -35,6 +36,14 @@ Rdd<std::string> Context::text_file(const std::string& path, std::uint32_t min_p
   const std::uint32_t wanted = min_partitions == 0 ? default_parallelism() : min_partitions;
   return read_partitions(engine_, fn<&internal::read_lines>, internal::plan_text_file(path, wanted),
                          "text_file");
+}
+
+Rdd<std::int64_t> Context::range(std::int64_t begin, std::int64_t end, std::int64_t step,
+                                 std::uint32_t partitions) {
+  return read_partitions(
+      engine_, fn<&internal::read_range>,
+      internal::plan_range(begin, end, step, partitions == 0 ? default_parallelism() : partitions),
+      "range");
 }
 
 }  // namespace weir

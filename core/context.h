@@ -10,6 +10,8 @@
 #include "weir/core/config.h"
 #include "weir/core/engine.h"
 #include "weir/core/rdd.h"
+#include "weir/core/source_rdd.h"
+#include "weir/core/text_file.h"
 
 namespace weir {
 
@@ -61,6 +63,21 @@ class Context {
   /// `min_partitions` pieces of about equal bytes, each within one file. Throws
   /// Error(kInvalidArgument) if the path does not exist.
   Rdd<std::string> text_file(const std::string& path, std::uint32_t min_partitions = 0);
+
+  /// What `Rdd<T>::save_as_object_file` wrote: a partition for each file of a directory, or one
+  /// file. Throws Error(kInvalidArgument) if the path does not exist; jobs fail with both
+  /// structures named if it holds elements of another type.
+  template <class T>
+  Rdd<T> object_file(const std::string& path) {
+    return read_partitions(engine_, fn<&internal::read_objects<T>>,
+                           internal::data_files("object_file", path), "object_file");
+  }
+
+  /// begin, begin + step, ... before `end` (after it, if step is negative), in `partitions` pieces
+  /// of equal length; 0: the default parallelism. Nothing is shipped. Throws
+  /// Error(kInvalidArgument) for step 0.
+  Rdd<std::int64_t> range(std::int64_t begin, std::int64_t end, std::int64_t step = 1,
+                          std::uint32_t partitions = 0);
 
   /// A dataset without partitions.
   template <class T>

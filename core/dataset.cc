@@ -108,6 +108,34 @@ Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
           .seed = engine->hash_seed()};
 }
 
+void require_zippable(const char* operation, const DatasetBase& left, const DatasetBase& right) {
+  if (left.engine() != right.engine()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: the datasets belong to different contexts", operation));
+  }
+  if (left.num_partitions() == right.num_partitions()) return;
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{}: this dataset has {} partitions, the other one {}; repartition one of "
+                  "them, or join by zip_with_index",
+                  operation, left.num_partitions(), right.num_partitions()));
+}
+
+void throw_uneven_zip(const char* shorter) {
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("zip: {} has fewer elements in a partition; join by zip_with_index "
+                          "instead",
+                          shorter));
+}
+
+void throw_empty(const char* action) {
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{}: the dataset is empty, so there is nothing to return; check is_empty() "
+                  "first",
+                  action));
+}
+
 void release_map_outputs(Engine& engine, ShuffleId shuffle) { engine.release_shuffle(shuffle); }
 
 Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<SlimWriter>& pieces) {

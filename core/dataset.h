@@ -206,6 +206,13 @@ inline constexpr std::uint32_t kMaxPartitions = 1'000'000;
 /// Throws Error(kInvalidArgument) unless `partitions` is 1 to kMaxPartitions.
 std::uint32_t require_partitions(const char* operation, std::uint64_t partitions);
 
+/// Throws Error(kInvalidArgument) unless both have as many partitions and the same context.
+void require_zippable(const char* operation, const DatasetBase& left, const DatasetBase& right);
+/// Error(kInvalidArgument): `shorter` says whose partition ended first.
+[[noreturn]] void throw_uneven_zip(const char* shorter);
+/// Error(kInvalidArgument) of an action that needs an element.
+[[noreturn]] void throw_empty(const char* action);
+
 /// How an operator by key spreads its result over `partitions`: as an input is spread already,
 /// where one has that many. For 0 partitions: as the input with the most partitions of those that
 /// are spread by key, unless that is less than the default parallelism and less than a tenth of the

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <ranges>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "weir/core/aggregation_table.h"
 #include "weir/core/dataset.h"
@@ -255,34 +257,86 @@ struct FlatMapPipe : FunctionHolder<F> {
   }
 };
 
-/// The function sees the whole partition as a single-pass range and returns a range. A range of
-/// views is handed on one element at a time, because reading on may end the chunk they point into:
-/// return owning elements, or use the row-wise operators, where that matters.
-template <class T, class F>
+/// The function sees the whole partition as a single-pass range, with `kIndexed` after the
+/// partition's index, and returns a range. A range of views is handed on one element at a time,
+/// because reading on may end the chunk they point into: return owning elements, or use the
+/// row-wise operators, where that matters.
+template <class T, class F, bool kIndexed = false>
 struct MapPartitionsPipe : FunctionHolder<F> {
-  using Range = result_of_t<F, ElementRange<T>>;
+  template <bool kWithIndex, class = void>
+  struct Returned {
+    using type = result_of_t<F, ElementRange<T>>;
+  };
+  template <class Unused>
+  struct Returned<true, Unused> {
+    using type = result_of_t<F, std::uint32_t, ElementRange<T>>;
+  };
+  using Range = typename Returned<kIndexed>::type;
   static_assert(
       std::ranges::input_range<Range>,
       "map_partitions: the function must take a range of the elements and return a range");
   using Out = std::ranges::range_value_t<Range>;
 
   struct Stream final : ChunkStream<Out> {
-    Stream(StreamPtr<T> in, const F& f) : input(std::move(in)), function(f) {}
+    Stream(StreamPtr<T> in, const F& f, std::uint32_t i)
+        : input(std::move(in)), function(f), index(i) {}
     ChunkRef<Out> next() override {
       out.clear();
-      if (!std::exchange(started, true)) cursor.start(function(ElementRange<T>(*input)));
+      if (!std::exchange(started, true)) cursor.start(call(ElementRange<T>(*input)));
       if (cursor.active()) cursor.fill(out);
       return out.ref();
     }
+    Range call(ElementRange<T> elements) const {
+      if constexpr (kIndexed) {
+        return function(index, elements);
+      } else {
+        return function(elements);
+      }
+    }
     StreamPtr<T> input;
     Held<F> function;
+    const std::uint32_t index;
     bool started = false;
     RangeCursor<Out, Range, is_owned<Out> ? kChunkElements : 1> cursor;
     ChunkBuffer<Out> out;
   };
 
-  StreamPtr<Out> operator()(StreamPtr<T> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), this->function);
+  StreamPtr<Out> operator()(StreamPtr<T> in, std::uint32_t partition) const {
+    return std::make_unique<Stream>(std::move(in), this->function, partition);
+  }
+};
+
+/// Each element with a number: the first of the partition's, and then one every `step`.
+template <class T>
+struct NumberPipe {
+  using Out = std::pair<T, std::int64_t>;
+  std::vector<std::int64_t> firsts;
+  std::int64_t step = 1;
+
+  struct Stream final : ChunkStream<Out> {
+    Stream(StreamPtr<T> in, std::int64_t first, std::int64_t s)
+        : input(std::move(in)), next_number(first), step(s) {}
+    ChunkRef<Out> next() override {
+      out.clear();
+      const ChunkRef<T> chunk = input->next();
+      for (const T& element : chunk) {
+        out.emplace_back(element, next_number);
+        next_number += step;
+      }
+      return out.ref();
+    }
+    StreamPtr<T> input;
+    std::int64_t next_number;
+    const std::int64_t step;
+    ChunkBuffer<Out> out;
+  };
+
+  StreamPtr<Out> operator()(StreamPtr<T> in, std::uint32_t partition) const {
+    return std::make_unique<Stream>(std::move(in), firsts.at(partition), step);
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & firsts & step;
   }
 };
 
@@ -413,7 +467,8 @@ struct CombinePipe {
   }
 };
 
-/// A narrow operator: partition p of the result is the pipe over partition p of the parent.
+/// A narrow operator: partition p of the result is the pipe over partition p of the parent. A pipe
+/// is told of the task's run or of the number of the partition, whichever it takes.
 template <class T, class Pipe>
 class PipeDataset final : public Dataset<typename Pipe::Out> {
  public:
@@ -437,7 +492,11 @@ class PipeDataset final : public Dataset<typename Pipe::Out> {
 
  protected:
   StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
-    return pipe_(parent_->open(run, partition), run);
+    if constexpr (std::is_invocable_v<const Pipe&, StreamPtr<T>, std::uint32_t>) {
+      return pipe_(parent_->open(run, partition), partition);
+    } else {
+      return pipe_(parent_->open(run, partition), run);
+    }
   }
 
  private:

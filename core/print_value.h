@@ -14,7 +14,7 @@
 
 #include "weir/core/time.h"
 
-/// How `DStream::print` shows elements.
+/// How elements are shown to people: by `DStream::print`, in text files.
 namespace weir {
 
 namespace internal {
@@ -31,9 +31,6 @@ template <class T>
 inline constexpr bool is_std_optional = false;
 template <class T>
 inline constexpr bool is_std_optional<std::optional<T>> = true;
-
-/// Writes the whole of a batch's print to standard output in one piece and flushes it.
-void print_batch(Time time, const std::vector<std::string>& elements, bool more);
 
 /// Whether `print_value` takes a T.
 template <class T>

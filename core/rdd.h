@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -35,6 +37,11 @@ struct PairOf<std::pair<K, V>> {
   static_assert(::weir::internal::PairOf<T>::value,         \
                 "this operation is for datasets of pairs: " \
                 "map the elements to std::pair(key, value) first")
+
+/// How a dataset becomes files.
+struct SaveOptions {
+  bool replace = false;  ///< what an earlier save left in the directory goes first
+};
 
 /// An immutable, partitioned dataset: a cheap handle on a node of the lineage graph, which is
 /// computed when an action asks for it and recomputed when a part is lost.
@@ -86,6 +93,55 @@ class Rdd {
     return pipe("map_partitions", internal::MapPartitionsPipe<T, F>{{std::move(f)}});
   }
 
+  /// The same with `f(index, range)`, the index of the partition first, from 0.
+  template <class F>
+  auto map_partitions_with_index(F f) const;
+  /// Each partition as one std::vector of owning elements, held in memory.
+  auto glom() const;
+
+  /// (f(x), x) for each element, order kept.
+  template <class F>
+  auto key_by(F f) const;
+  /// One (k, all x with f(x) == k) per key: `key_by(f).group_by_key(partitions)`.
+  template <class F>
+  auto group_by(F f, std::uint32_t partitions = 0) const;
+
+  /// (x, std::int64_t index) for each element: dense, in partition order, from 0. Runs a job that
+  /// counts, unless there is one partition.
+  auto zip_with_index() const;
+  /// (x, std::int64_t id): k, n + k, 2n + k, ... in partition k of n. Without a job.
+  auto zip_with_unique_id() const;
+
+  /// (x, y) for the elements at the same place of both, which must have as many partitions and
+  /// elements in each: else Error(kInvalidArgument) here, or a failed job.
+  template <class U>
+  auto zip(const Rdd<U>& other) const;
+  /// `f(range, range)` over both datasets' partitions of one index; returns a range. Throws
+  /// Error(kInvalidArgument) unless there are as many.
+  template <class U, class F>
+  auto zip_partitions(const Rdd<U>& other, F f) const;
+  /// (x, y) for each x here and each y of `other`: n * m partitions, of each of which the right
+  /// side is held in memory.
+  template <class U>
+  auto cartesian(const Rdd<U>& other) const;
+
+  /// Each element with probability `fraction`, order kept; with replacement: as many times as a
+  /// Poisson distribution with that mean says. Partitions computed again are the same. Without a
+  /// seed: another sample for each call. Throws Error(kInvalidArgument) for a fraction that is
+  /// none.
+  Rdd sample(bool with_replacement, double fraction,
+             std::optional<std::uint64_t> seed = std::nullopt) const;
+  /// Disjoint samples that together are all, of the weights' shares of the elements.
+  std::vector<Rdd> random_split(const std::vector<double>& weights,
+                                std::optional<std::uint64_t> seed = std::nullopt) const;
+
+  /// The elements in the order of `f(x)`, equal ones in the order of the input, in `partitions`
+  /// partitions (0: as many as here) of about equal size by ranges of f(x), which needs `<` and
+  /// must be serializable. Runs a job that samples when there are several, and shuffles; a
+  /// partition is held in memory.
+  template <class F>
+  Rdd<owned_t<T>> sort_by(F f, bool ascending = true, std::uint32_t partitions = 0) const;
+
   /// Both datasets' elements, duplicates kept: partitions in a row, or index by index where both
   /// have the same partitioner.
   Rdd union_with(const Rdd& other) const {
@@ -136,6 +192,12 @@ class Rdd {
 
   /// The pairs, equal keys in one partition: in the order of the input's partitions. Shuffles.
   auto partition_by(std::uint32_t partitions = 0) const;
+
+  /// `sort_by` the key.
+  auto sort_by_key(bool ascending = true, std::uint32_t partitions = 0) const;
+  /// `partition_by`, each partition sorted by key, equal keys in the order of the input's
+  /// partitions.
+  auto repartition_and_sort_within_partitions(std::uint32_t partitions = 0) const;
 
   /// One (k, v) per key, v the reduction of its values by `f(v, v) -> v`, which must be associative
   /// and commutative. Shuffles, combining before.
@@ -231,13 +293,53 @@ class Rdd {
         result = std::move(part);
       }
     }
-    if (!result) {
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          "reduce: the dataset is empty, so there is nothing to return; check count() first");
-    }
+    if (!result) internal::throw_empty("reduce");
     return std::move(*result);
   }
+
+  /// The same, reduced in `depth` levels of tasks instead of on the calling thread alone: for many
+  /// partitions with large results. `f` must be commutative too.
+  template <class F>
+  owned_t<T> tree_reduce(F f, int depth = 2) const;
+  /// The elements of each partition folded onto `zero` by `merge_value(A, x) -> A`, and these by
+  /// `merge_combined(A, A) -> A` onto `zero` again, in partition order on the calling thread, where
+  /// `merge_combined` may capture anything. The A so far is given as an rvalue.
+  template <class A, class MergeValue, class MergeCombined>
+  A aggregate(A zero, MergeValue merge_value, MergeCombined merge_combined) const;
+  /// The same with one function of two elements.
+  template <class F>
+  owned_t<T> fold(owned_t<T> zero, F f) const;
+  /// As `aggregate` in `depth` levels of tasks; `zero` counts once for each partition only, and
+  /// `merge_combined`, which must be commutative, is shipped.
+  template <class A, class MergeValue, class MergeCombined>
+  A tree_aggregate(A zero, MergeValue merge_value, MergeCombined merge_combined,
+                   int depth = 2) const;
+  /// How often each element is there, a std::map (elements need `<`) in the driver's memory.
+  auto count_by_value() const;
+
+  /// The first n elements in the order of `less`, sorted; equal ones in no order. Each task holds
+  /// n.
+  template <class Less = std::less<>>
+  std::vector<owned_t<T>> take_ordered(std::size_t n, Less less = {}) const;
+  /// The last n, the last one first.
+  template <class Less = std::less<>>
+  std::vector<owned_t<T>> top(std::size_t n, Less less = {}) const;
+  /// The first or the last in the order of `less`. Throw Error(kInvalidArgument) if there is none.
+  template <class Less = std::less<>>
+  owned_t<T> min(Less less = {}) const;
+  template <class Less = std::less<>>
+  owned_t<T> max(Less less = {}) const;
+  bool is_empty() const { return take(1).empty(); }
+  /// The first one in partition order; as `take`. Throws Error(kInvalidArgument) if there is none.
+  owned_t<T> first() const {
+    auto found = take(1);
+    if (found.empty()) internal::throw_empty("first");
+    return std::move(found.front());
+  }
+  /// Exactly n random elements (all of them, if there are fewer; with replacement, each may come
+  /// again) in random order. Counts first. Without a seed: others for each call.
+  std::vector<owned_t<T>> take_sample(bool with_replacement, std::size_t n,
+                                      std::optional<std::uint64_t> seed = std::nullopt) const;
 
   /// The first n elements in partition order. Reads one partition, then four times as many each
   /// time until there are enough.
@@ -286,6 +388,14 @@ class Rdd {
     WEIR_REQUIRE_SHIPPABLE(F);
     run(internal::ForeachPartitionAction<T, F>{{std::move(f)}}, true);
   }
+
+  /// Each partition as a file "part-00000" and so on of lines, as `print` shows elements; a line
+  /// end within one is written as it is. Then "_SUCCESS" says that all are there. Files are synced;
+  /// driver and workers must see the directory, which must not exist, under the same path. Throws
+  /// Error(kInvalidArgument) if it does.
+  void save_as_text_file(const std::string& directory, SaveOptions options = {}) const;
+  /// The same with the elements' encoding, for `Context::object_file`.
+  void save_as_object_file(const std::string& directory, SaveOptions options = {}) const;
 
   // --- control ---
 
@@ -354,6 +464,8 @@ class Rdd {
   auto as_keys() const;
 
   template <class Action>
+  void save(const char* operation, const std::string& directory, bool replaced) const;
+  template <class Action>
   auto run(Action action, bool has_effects = false) const {
     return internal::run_action(dataset_, std::move(action), internal::all_partitions(*dataset_),
                                 has_effects);
@@ -365,3 +477,4 @@ class Rdd {
 }  // namespace weir
 
 #include "weir/core/rdd_operators.h"
+#include "weir/core/rdd_pair_operators.h"

@@ -9,16 +9,15 @@
 #include <utility>
 #include <vector>
 
-#include "weir/core/coalesce.h"
 #include "weir/core/cogroup.h"
 #include "weir/core/combine.h"
 #include "weir/core/flat_map_values.h"
 #include "weir/core/join.h"
 #include "weir/core/rdd.h"
 #include "weir/core/redistribute.h"
+#include "weir/core/sorting.h"
 
-/// Bodies of Rdd's operators that are datasets of their own or expressions over others. Included by
-/// rdd.h.
+/// Bodies of Rdd's operators of pairs. Included by rdd.h.
 namespace weir {
 
 #define WEIR_REQUIRE_SAME_KEYS(T, U)                                                          \
@@ -51,21 +50,7 @@ using AbsentKeys = MatchZip<K, V, false>;
 
 }  // namespace internal
 
-// --- partitions ---
-
-template <class T>
-Rdd<owned_t<T>> Rdd<T>::repartition(std::uint32_t partitions) const {
-  using Deal = internal::DealInTurn<T>;
-  return Rdd<owned_t<T>>(std::make_shared<internal::DealtDataset<Deal>>(
-      dataset_, "repartition", Deal{internal::require_partitions("repartition", partitions)},
-      std::nullopt));
-}
-
-template <class T>
-Rdd<T> Rdd<T>::coalesce(std::uint32_t partitions) const {
-  if (internal::require_partitions("coalesce", partitions) >= num_partitions()) return *this;
-  return Rdd(std::make_shared<internal::CoalescedDataset<T>>(dataset_, partitions));
-}
+// --- pairs ---
 
 template <class T>
 auto Rdd<T>::partition_by(std::uint32_t partitions) const {
@@ -76,39 +61,6 @@ auto Rdd<T>::partition_by(std::uint32_t partitions) const {
         internal::spread_by_key<Key, Value>(dataset_, "partition_by", partitioner));
   }
 }
-
-// --- elements as keys ---
-
-template <class T>
-auto Rdd<T>::as_keys() const {
-  return map([](const T& element) { return std::pair<T, char>(element, 0); });
-}
-
-template <class T>
-Rdd<owned_t<T>> Rdd<T>::distinct(std::uint32_t partitions) const {
-  return as_keys().reduce_by_key([](char first, char) { return first; }, partitions).keys();
-}
-
-template <class T>
-Rdd<owned_t<T>> Rdd<T>::intersection(const Rdd& other, std::uint32_t partitions) const {
-  const auto first = [](char one, char) { return one; };
-  return as_keys()
-      .reduce_by_key(first, partitions)
-      .template zip_by_key<internal::PresentKeys>(
-          "intersection", other.as_keys().reduce_by_key(first, partitions), partitions)
-      .keys();
-}
-
-template <class T>
-Rdd<owned_t<T>> Rdd<T>::subtract(const Rdd& other, std::uint32_t partitions) const {
-  const auto first = [](char one, char) { return one; };
-  return as_keys()
-      .template zip_by_key<internal::AbsentKeys>(
-          "subtract", other.as_keys().reduce_by_key(first, partitions), partitions)
-      .keys();
-}
-
-// --- pairs ---
 
 template <class T>
 template <class F>
@@ -183,19 +135,21 @@ auto Rdd<T>::fold_by_key(owned_t<std::conditional_t<internal::PairOf<T>::value, 
 // --- two datasets of pairs ---
 
 template <class T>
-template <template <class K, class V, class W> class Zip, class U>
+template <template <class K, class V, class W> class Stream, class U>
 auto Rdd<T>::zip_by_key(const char* operation, const Rdd<U>& other,
                         std::uint32_t partitions) const {
   WEIR_REQUIRE_PAIRS(T);
   WEIR_REQUIRE_PAIRS(U);
   WEIR_REQUIRE_SAME_KEYS(T, U);
   if constexpr (internal::have_same_keys<T, U>) {
-    using Zipped = Zip<owned_t<Key>, owned_t<Value>, owned_t<typename U::second_type>>;
+    using Zipped = Stream<owned_t<Key>, owned_t<Value>, owned_t<typename U::second_type>>;
     const auto partitioner =
         internal::choose_partitioner(operation, partitions, *dataset_, other.dataset().get());
-    return Rdd<typename Zipped::Out>(std::make_shared<internal::ZippedDataset<Zipped>>(
+    using Zip = internal::KeyedZip<Zipped>;
+    return Rdd<typename Zipped::Out>(std::make_shared<internal::ZippedDataset<Zip>>(
         internal::spread_by_key(dataset_, operation, partitioner),
-        internal::spread_by_key(other.dataset(), operation, partitioner), operation));
+        internal::spread_by_key(other.dataset(), operation, partitioner), operation, Zip{},
+        partitioner));
   }
 }
 
@@ -237,6 +191,29 @@ auto Rdd<T>::subtract_by_key(const Rdd<U>& other, std::uint32_t partitions) cons
     return zip_by_key<internal::AbsentKeys>(
         "subtract_by_key", other.map_values([](const typename U::second_type&) { return char(); }),
         partitions);
+  }
+}
+
+// --- order ---
+
+template <class T>
+auto Rdd<T>::sort_by_key(bool ascending, std::uint32_t partitions) const {
+  WEIR_REQUIRE_PAIRS(T);
+  if constexpr (internal::PairOf<T>::value) {
+    return sort_by([](const T& element) { return element.first; }, ascending, partitions);
+  }
+}
+
+template <class T>
+auto Rdd<T>::repartition_and_sort_within_partitions(std::uint32_t partitions) const {
+  WEIR_REQUIRE_PAIRS(T);
+  if constexpr (internal::PairOf<T>::value) {
+    const auto spread = partition_by(partitions);
+    using Stored = owned_t<T>;
+    const auto key = [](const Stored& element) { return element.first; };
+    return spread.pipe("repartition_and_sort_within_partitions",
+                       internal::SortPipe<Stored, std::decay_t<decltype(key)>>{{key}, {}},
+                       spread.dataset()->partitioner());
   }
 }
 

@@ -136,22 +136,29 @@ class LineStream final : public ChunkStream<std::string> {
 
 }  // namespace
 
-std::vector<TextPiece> plan_text_file(const std::string& path, std::uint32_t min_pieces) try {
+std::vector<std::string> data_files(const char* operation, const std::string& path) try {
   std::error_code error;
-  std::vector<fs::path> files;
+  std::vector<std::string> files;
   if (fs::is_directory(path, error)) {
     for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.is_regular_file() && entry.path().filename().string().front() != '.') {
-        files.push_back(entry.path());
-      }
+      const char first = entry.path().filename().string().front();
+      if (!entry.is_regular_file() || first == '.' || first == '_') continue;
+      files.push_back(fs::absolute(entry.path()).string());
     }
     std::sort(files.begin(), files.end());
   } else if (fs::is_regular_file(path, error)) {
-    files.emplace_back(path);
+    files.push_back(fs::absolute(path).string());
   } else {
     throw Error(ErrorCode::kInvalidArgument,
-                "text_file: '" + path + "' is neither a file nor a directory");
+                fmt::format("{}: '{}' is neither a file nor a directory", operation, path));
   }
+  return files;
+} catch (const fs::filesystem_error& error) {
+  throw Error(ErrorCode::kUnreachable, fmt::format("{}: {}", operation, error.what()));
+}
+
+std::vector<TextPiece> plan_text_file(const std::string& path, std::uint32_t min_pieces) try {
+  const std::vector<std::string> files = data_files("text_file", path);
   std::uint64_t total = 0;
   for (const auto& file : files) total += fs::file_size(file);
   const std::uint64_t piece_size = std::max<std::uint64_t>(1, total / std::max(1U, min_pieces));
@@ -160,7 +167,7 @@ std::vector<TextPiece> plan_text_file(const std::string& path, std::uint32_t min
     const std::uint64_t size = fs::file_size(file);
     const std::uint64_t count = std::max<std::uint64_t>(1, (size + piece_size - 1) / piece_size);
     for (std::uint64_t i = 0; i < count && size != 0; ++i) {
-      pieces.push_back({fs::absolute(file).string(), size * i / count, size * (i + 1) / count});
+      pieces.push_back({file, size * i / count, size * (i + 1) / count});
     }
   }
   return pieces;

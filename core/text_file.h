@@ -21,10 +21,13 @@ struct TextPiece {
   }
 };
 
-/// Cuts a file, or the files of a directory in the order of their names (those beginning with a dot
-/// left out), into at least `min_pieces` pieces of about equal size. Throws
-/// Error(kInvalidArgument) if there is no such file or directory, Error(kUnreachable) if it cannot
-/// be read.
+/// The path itself, or the files of a directory in the order of their names, but for those that
+/// begin with '.' or '_'; absolute. Throws Error(kInvalidArgument) if there is no such file or
+/// directory, Error(kUnreachable) if it cannot be read.
+std::vector<std::string> data_files(const char* operation, const std::string& path);
+
+/// Cuts the data files of a path into at least `min_pieces` pieces of about equal size. Throws as
+/// `data_files` does.
 std::vector<TextPiece> plan_text_file(const std::string& path, std::uint32_t min_pieces);
 
 /// Reads one piece. The strings of a chunk are reused for the next.

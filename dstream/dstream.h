@@ -205,6 +205,13 @@ class DStream {
   /// are more.
   void print(std::size_t n = 10) const;
 
+  /// Each batch as a directory of files, see Rdd::save_as_text_file: "prefix-1000", or
+  /// "prefix-1000.suffix", 1000 being the batch time in milliseconds since the epoch. A batch that
+  /// is run again replaces what it left; until its "_SUCCESS" is there, it is not whole. For
+  /// batches that appear at once and never twice, `write_to` a files::Sink.
+  void save_as_text_files(std::string prefix, std::string suffix = {}) const;
+  void save_as_object_files(std::string prefix, std::string suffix = {}) const;
+
   /// Writes each batch to a sink (core/sink.h), once: a batch that is run again after a failure or
   /// a restart is not written again, if that is what the sink guarantees.
   template <class S>
@@ -446,13 +453,7 @@ DStream<owned_t<T>> DStream<T>::repartition(std::uint32_t partitions) const {
 
 template <class T>
 auto DStream<T>::glom() const {
-  return map_partitions([](auto elements) {
-    std::vector<owned_t<T>> partition;
-    for (const T& element : elements) partition.push_back(to_owned(element));
-    std::vector<std::vector<owned_t<T>>> one;
-    one.push_back(std::move(partition));
-    return one;
-  });
+  return per_batch("glom", [](const Rdd<T>& rdd) { return rdd.glom(); });
 }
 
 template <class T>
@@ -555,6 +556,20 @@ void DStream<T>::write_to(S sink, WriteOptions options) const {
   graph->add_sink(typed);
   add_output(
       "write_to", [typed](const Rdd<T>& rdd) { typed->run(rdd); }, typed);
+}
+
+template <class T>
+void DStream<T>::save_as_text_files(std::string prefix, std::string suffix) const {
+  add_output("save_as_text_files", [prefix, suffix](const Rdd<T>& rdd, Time time) {
+    rdd.save_as_text_file(internal::name_of_batch(prefix, time, suffix), {.replace = true});
+  });
+}
+
+template <class T>
+void DStream<T>::save_as_object_files(std::string prefix, std::string suffix) const {
+  add_output("save_as_object_files", [prefix, suffix](const Rdd<T>& rdd, Time time) {
+    rdd.save_as_object_file(internal::name_of_batch(prefix, time, suffix), {.replace = true});
+  });
 }
 
 template <class T>

@@ -30,4 +30,8 @@ void print_batch(Time time, const std::vector<std::string>& elements, bool more)
   std::fflush(stdout);
 }
 
+std::string name_of_batch(const std::string& prefix, Time time, const std::string& suffix) {
+  return prefix + "-" + milliseconds(time) + (suffix.empty() ? "" : "." + suffix);
+}
+
 }  // namespace weir::internal

@@ -85,7 +85,7 @@ class Pipes : public ::testing::Test {
   }
   template <class T, class F>
   auto map_partitions(StreamPtr<T> in, F f) {
-    return MapPartitionsPipe<T, F>{{f}}(std::move(in), run_);
+    return MapPartitionsPipe<T, F>{{f}}(std::move(in), 0U);
   }
 
  private:

@@ -16,7 +16,7 @@
 #include <boost/serialization/nvp.hpp>
 
 #include "weir/core/archive.h"
-#include "weir/dstream/print.h"
+#include "weir/core/print_value.h"
 
 namespace weir::files {
 

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "weir/connectors/files/row_format.h"
+#include "weir/core/print_value.h"
 #include "weir/core/sink.h"
-#include "weir/dstream/print.h"
 
 namespace weir::files {
 

@@ -1,0 +1,162 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "weir/core/pipes.h"
+
+/// Sorting: elements are dealt to partitions by ranges of their keys, whose bounds come from a
+/// sample, and each partition is sorted. Equal keys stay in one partition and in the order of the
+/// input.
+namespace weir::internal {
+
+/// Bounds between `partitions` ranges of about equal weight, in ascending order of `less`: fewer
+/// than partitions - 1 if there are too few keys. Each sample is what a partition says of itself.
+template <class K, class Less>
+std::vector<K> range_bounds(std::vector<std::pair<std::uint64_t, std::vector<K>>> samples,
+                            std::uint32_t partitions, const Less& less) {
+  std::vector<std::pair<K, double>> weighted;
+  double total = 0;
+  for (auto& [count, keys] : samples) {
+    const double weight = static_cast<double>(count) / static_cast<double>(keys.size());
+    for (K& key : keys) weighted.emplace_back(std::move(key), weight);
+    total += static_cast<double>(count);
+  }
+  std::stable_sort(weighted.begin(), weighted.end(),
+                   [&](const auto& a, const auto& b) { return less(a.first, b.first); });
+  std::vector<K> bounds;
+  double before = 0;
+  for (auto& [key, weight] : weighted) {
+    if (bounds.size() + 1 == partitions) break;
+    const double due = total * static_cast<double>(bounds.size() + 1) / partitions;
+    if (before >= due && (bounds.empty() || less(bounds.back(), key))) {
+      bounds.push_back(std::move(key));
+    }
+    before += weight;
+  }
+  return bounds;
+}
+
+/// A key's order in a sort.
+struct KeyOrder {
+  bool ascending = true;
+
+  template <class K>
+  bool operator()(const K& a, const K& b) const {
+    return ascending ? a < b : b < a;
+  }
+};
+
+/// A deal (see redistribute.h): piece i has the keys from bound i - 1 on, before bound i.
+template <class T, class F>
+struct DealByRange {
+  using In = T;
+  using K = owned_t<result_of_t<F, const T&>>;
+  std::uint32_t partitions = 1;
+  std::vector<K> bounds;
+  KeyOrder order;
+  F key;
+
+  std::uint32_t pieces() const { return partitions; }
+  auto start(const TaskRun&, std::uint32_t) const {
+    return [this](const T& element) {
+      if (bounds.empty()) return std::uint32_t{0};
+      const K& of = to_owned(key(element));
+      return static_cast<std::uint32_t>(std::upper_bound(bounds.begin(), bounds.end(), of, order) -
+                                        bounds.begin());
+    };
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & partitions & bounds & order.ascending;
+    serialize_function(ar, key);
+  }
+};
+
+/// Each partition sorted, stably; it is held in memory.
+template <class T, class F>
+struct SortPipe : FunctionHolder<F> {
+  using Out = owned_t<T>;
+  KeyOrder order;
+
+  struct Stream final : ChunkStream<Out> {
+    Stream(StreamPtr<T> in, const SortPipe& p) : input(std::move(in)), pipe(p) {}
+    ChunkRef<Out> next() override {
+      if (input != nullptr) {
+        sorted = drain(*input);
+        input = nullptr;
+        std::stable_sort(sorted.begin(), sorted.end(), [&](const Out& a, const Out& b) {
+          return pipe.order(pipe.function(a), pipe.function(b));
+        });
+      }
+      const std::size_t size = std::min(kChunkElements, sorted.size() - at);
+      const std::size_t from = std::exchange(at, at + size);
+      return {sorted.data() + from, size, true};
+    }
+    StreamPtr<T> input;  // null: sorted
+    const SortPipe& pipe;
+    std::vector<Out> sorted;
+    std::size_t at = 0;
+  };
+
+  StreamPtr<Out> operator()(StreamPtr<T> in, const TaskRun&) const {
+    return std::make_unique<Stream>(std::move(in), *this);
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    serialize_function(ar, this->function);
+    ar & order.ascending;
+  }
+};
+
+/// The other way round.
+template <class Less>
+struct Reversed {
+  Less less;
+
+  template <class T>
+  bool operator()(const T& a, const T& b) const {
+    return less(b, a);
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    serialize_function(ar, less);
+  }
+};
+
+/// For an action: the first `limit` elements in the order of `less`, sorted, of a heap of as many.
+template <class T, class Less>
+struct TakeOrderedAction {
+  std::uint64_t limit = 0;
+  Less less;
+
+  std::vector<owned_t<T>> operator()(ChunkStream<T>& input) const {
+    std::vector<owned_t<T>> heap;  // the last of those kept in front
+    for (auto chunk = input.next(); !chunk.empty(); chunk = input.next()) {
+      for (const T& element : chunk) {
+        if (heap.size() < limit) {
+          heap.push_back(to_owned(element));
+        } else {
+          if (limit == 0) continue;
+          const owned_t<T>& owned = to_owned(element);
+          if (!less(owned, std::as_const(heap.front()))) continue;
+          std::pop_heap(heap.begin(), heap.end(), less);
+          heap.back() = owned;
+        }
+        std::push_heap(heap.begin(), heap.end(), less);
+      }
+    }
+    std::sort_heap(heap.begin(), heap.end(), less);
+    return heap;
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & limit;
+    serialize_function(ar, less);
+  }
+};
+
+}  // namespace weir::internal
