@@ -560,14 +560,16 @@ void DStream<T>::write_to(S sink, WriteOptions options) const {
 
 template <class T>
 void DStream<T>::save_as_text_files(std::string prefix, std::string suffix) const {
-  add_output("save_as_text_files", [prefix, suffix](const Rdd<T>& rdd, Time time) {
+  add_output("save_as_text_files", [prefix = std::move(prefix), suffix = std::move(suffix)](
+                                       const Rdd<T>& rdd, Time time) {
     rdd.save_as_text_file(internal::name_of_batch(prefix, time, suffix), {.replace = true});
   });
 }
 
 template <class T>
 void DStream<T>::save_as_object_files(std::string prefix, std::string suffix) const {
-  add_output("save_as_object_files", [prefix, suffix](const Rdd<T>& rdd, Time time) {
+  add_output("save_as_object_files", [prefix = std::move(prefix), suffix = std::move(suffix)](
+                                         const Rdd<T>& rdd, Time time) {
     rdd.save_as_object_file(internal::name_of_batch(prefix, time, suffix), {.replace = true});
   });
 }
