@@ -24,6 +24,8 @@ struct BatchInput {
   std::string from;                      ///< encoded position of the first element
   std::string end;                       ///< encoded position after the last
   std::optional<std::uint64_t> records;  ///< number of elements, if the input knows
+  /// Elements per second that it might take at most when it was cut; nothing: all there were.
+  std::optional<double> limit = {};
 };
 
 }  // namespace weir

@@ -80,7 +80,8 @@ void stop_inputs(const StreamGraph& graph) {
 BatchLoop::BatchLoop(Options options)
     : options_(std::move(options)),
       generator_(options_.graph->batch_interval()),
-      scheduler_({.depth = 1, .drain_cap = options_.drain_cap}) {
+      scheduler_({.depth = 1, .drain_cap = options_.drain_cap}),
+      rates_(options_.rates, options_.graph->inputs().size()) {
   try {
     start();
   } catch (...) {
@@ -471,9 +472,10 @@ void BatchLoop::cut(const Batch& batch, bool last) {
   const std::optional<Duration> wait = last ? std::optional(last_wait()) : std::nullopt;
   std::string what;
   try {
-    for (const auto& input : options_.graph->inputs()) {
-      what = "input " + input->name();
-      info.inputs.push_back(input->cut(batch, wait));
+    const auto& inputs = options_.graph->inputs();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      what = "input " + inputs[i]->name();
+      info.inputs.push_back(inputs[i]->cut(batch, rates_.limit(i, scheduler_.waiting(), wait)));
     }
     WEIR_CRASH_POINT("batch.cut");
     what = "recording its input";
@@ -501,6 +503,7 @@ void BatchLoop::finish_batch(const BatchScheduler::BatchDone& done) {
   BatchInfo info = std::move(batches_.extract(batch.sequence).mapped());
   info.processing_end_time = done.times.ended;
   if (done.failed) info.failure = message_of(batch_failure_);
+  if (!done.failed) rates_.on_completed(info, scheduler_.waiting());
   info.states = states();
   if (options_.journal) info.log = options_.journal->log_info();
   info.checkpoint_time = checkpoint_time_;

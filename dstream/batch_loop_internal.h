@@ -18,6 +18,7 @@
 #include "weir/dstream/batch_clock.h"
 #include "weir/dstream/batch_generator.h"
 #include "weir/dstream/batch_scheduler.h"
+#include "weir/dstream/input_rates.h"
 #include "weir/dstream/streaming_events_internal.h"
 #include "weir/dstream/streaming_listener.h"
 
@@ -54,6 +55,7 @@ class BatchLoop {
     std::string state_directory = {};
     std::uint32_t key_groups = 512;
     std::uint64_t hash_seed = 0;  ///< of keys; 0: the context's
+    InputRates::Options rates = {};
     /// On the generator thread: a batch has succeeded. One that fails ends the stream instead.
     std::function<void(std::uint64_t sequence)> on_batch_done;
     /// The last thing that the generator thread does; null when nothing failed.
@@ -140,6 +142,7 @@ class BatchLoop {
   // Generator thread only.
   BatchGenerator generator_;
   BatchScheduler scheduler_;
+  InputRates rates_;
   std::optional<Time> tick_;                    // when the generator is due
   std::map<std::uint64_t, BatchInfo> batches_;  // submitted and not done
   std::exception_ptr error_;                    // the first one

@@ -73,7 +73,7 @@ class QueueInput final : public StreamInput {
   std::shared_ptr<StreamNode> stream() const override { return node_; }
   DStream<T> dstream() const { return DStream<T>(node_); }
 
-  BatchInput cut(const Batch& batch, std::optional<Duration>) override {
+  BatchInput cut(const Batch& batch, const CutLimit&) override {
     node_->deliver(batch.time, [rdd = next()] { return rdd; });
     return {.name = name(), .from = {}, .end = {}, .records = {}};
   }

@@ -52,10 +52,14 @@ class SourceInput final : public StreamInput {
     resumed_ = true;
   }
 
-  BatchInput cut(const Batch& batch, std::optional<Duration> last_wait) override {
-    Position end = source_.latest(
-        position_, {.interval = interval_, .max_records_per_second = {}, .last_wait = last_wait});
-    BatchInput input{name(), encode(position_), encode(end), {}};
+  BatchInput cut(const Batch& batch, const CutLimit& limit) override {
+    Position end =
+        limit.nothing
+            ? position_
+            : source_.latest(position_, {.interval = interval_,
+                                         .max_records_per_second = limit.max_records_per_second,
+                                         .last_wait = limit.last_wait});
+    BatchInput input{name(), encode(position_), encode(end), {}, limit.max_records_per_second};
     input.records = deliver(batch.time, position_, end);
     position_ = std::move(end);
     return input;

@@ -18,6 +18,14 @@
 /// that generates batches; `InputStreamNode` is the stream, on the thread that runs them.
 namespace weir::internal {
 
+/// How much a batch may take.
+struct CutLimit {
+  std::optional<double> max_records_per_second = {};
+  bool nothing = false;  ///< it is left to a later batch; for inputs that can
+  /// Set when no batch follows, see `SourceLimit`.
+  std::optional<Duration> last_wait = {};
+};
+
 /// The side that cuts. One thread at a time.
 class StreamInput {
  public:
@@ -31,8 +39,7 @@ class StreamInput {
   /// points up to `resumed_after` are an earlier driver's. Throws.
   virtual void start(Time /*resumed_after*/) {}
   /// Fixes what the batch owns, hands its RDD to the stream and describes it. Throws.
-  /// `last_wait`: set when no batch follows, see `SourceLimit`.
-  virtual BatchInput cut(const Batch& batch, std::optional<Duration> last_wait) = 0;
+  virtual BatchInput cut(const Batch& batch, const CutLimit& limit) = 0;
   /// Whether an earlier driver's batches can be read again.
   virtual bool is_replayable() const { return false; }
   /// Before `start`: what an earlier driver's batch owns, in ascending order. Throws

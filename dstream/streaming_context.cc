@@ -41,6 +41,44 @@ const ConfigKey<std::string> kDropState(
     "uids, separated by commas, of stateful operators that the program does not have any more and "
     "whose state may be lost");
 
+const ConfigKey<bool> kBackpressure(
+    "backpressure", true,
+    "whether inputs are given less when batches take more than 0.8 of their interval or wait");
+const ConfigKey<double> kInitialRate(
+    "backpressure.initial-rate", 50'000.0,
+    "elements per second that each input may give the first batches after a start, doubled by each "
+    "batch that took all of it in time; 0: no limit");
+const ConfigKey<double> kMinRate("backpressure.min-rate", 100.0,
+                                 "elements per second that each input may always give");
+const ConfigKey<double> kProportional("backpressure.proportional", 1.0,
+                                      "weight of how far the rate was missed");
+const ConfigKey<double> kIntegral("backpressure.integral", 0.2,
+                                  "weight of the elements that wait in batches");
+const ConfigKey<double> kDerivative("backpressure.derivative", 0.0,
+                                    "weight of how fast the rate's error changes");
+const ConfigKey<double> kMaxRate(
+    "max-rate", 0.0, "elements per second that each input may give at most; 0: no limit");
+const ConfigKey<std::int64_t> kMaxWaiting(
+    "max-waiting-batches", 1,
+    "how many batches with input may wait for those before them: further ones are cut without, and "
+    "what has come goes to a later batch; many: each batch has what came in its own interval, "
+    "however late it runs");
+
+internal::InputRates::Options rates_of(const Config& config, Duration batch_interval) {
+  constexpr double kMost = 1e15;
+  internal::InputRates::Options options;
+  options.backpressure = config.get(kBackpressure);
+  options.max_waiting = static_cast<std::size_t>(config.get(kMaxWaiting, 1, 1'000'000'000));
+  options.rate.interval = batch_interval;
+  options.rate.initial_rate = config.get(kInitialRate, 0, kMost);
+  options.rate.min_rate = config.get(kMinRate, 0, kMost);
+  options.rate.max_rate = config.get(kMaxRate, 0, kMost);
+  options.rate.proportional = config.get(kProportional, 0, kMost);
+  options.rate.integral = config.get(kIntegral, 0, kMost);
+  options.rate.derivative = config.get(kDerivative, 0, kMost);
+  return options;
+}
+
 Durability durability_of(LogDurability option, const Config& config) {
   switch (option) {
     case LogDurability::kBatch: return Durability::kBatch;
@@ -187,6 +225,7 @@ void StreamingContext::Impl::start() {
                                    .state_directory = state_directory(),
                                    .key_groups = journal_ ? journal_->identity().key_groups : 512,
                                    .hash_seed = journal_ ? journal_->identity().hash_seed : 0,
+                                   .rates = rates_of(context_.config(), graph_->batch_interval()),
                                    .on_batch_done =
                                        [this](std::uint64_t sequence) {
                                          const std::scoped_lock lock(mutex_);

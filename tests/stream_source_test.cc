@@ -128,7 +128,10 @@ class SourceStreams : public OverMasters {
   void TearDown() override { source_log = nullptr; }
 
   static Config config() {
-    return Config().set("master", GetParam()).set("stop-on-signal", "false");
+    return Config()
+        .set("master", GetParam())
+        .set("stop-on-signal", "false")
+        .set("max-waiting-batches", "1000");  // the clock goes over several at once
   }
 
   SourceLog log_;
