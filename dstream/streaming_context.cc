@@ -211,33 +211,36 @@ void StreamingContext::Impl::start() {
   if (options_.clock == nullptr && journal_ == nullptr) {
     log_warning("no checkpoint directory: a restarted driver starts afresh");
   }
-  auto loop = std::make_unique<internal::BatchLoop>(
-      internal::BatchLoop::Options{.context = context_,
-                                   .graph = graph_,
-                                   .clock = options_.clock ? *options_.clock : BatchClock::system(),
-                                   .events = events_,
-                                   .drain_cap = drain_cap_,
-                                   .stop_on_signal = context_.config().get(kStopOnSignal),
-                                   .journal = journal_,
-                                   .application = journal_ ? journal_->identity().application
-                                                           : internal::fresh_identity().application,
-                                   .checkpoint_interval = checkpoint_interval(),
-                                   .state_directory = state_directory(),
-                                   .key_groups = journal_ ? journal_->identity().key_groups : 512,
-                                   .hash_seed = journal_ ? journal_->identity().hash_seed : 0,
-                                   .rates = rates_of(context_.config(), graph_->batch_interval()),
-                                   .on_batch_done =
-                                       [this](std::uint64_t sequence) {
-                                         const std::scoped_lock lock(mutex_);
-                                         done_ = sequence;
-                                         changed_.notify_all();
-                                       },
-                                   .on_end =
-                                       [this](std::exception_ptr error) {
-                                         const std::scoped_lock lock(mutex_);
-                                         error_ = std::move(error);
-                                         enter(StreamingState::kStopped);
-                                       }});
+  internal::StreamParts parts{.context = context_,
+                              .graph = graph_,
+                              .clock = options_.clock ? *options_.clock : BatchClock::system(),
+                              .events = events_,
+                              .journal = journal_,
+                              .application = journal_ ? journal_->identity().application
+                                                      : internal::fresh_identity().application,
+                              .checkpoint_interval = checkpoint_interval(),
+                              .state_directory = state_directory()};
+  if (journal_) {
+    parts.key_groups = journal_->identity().key_groups;
+    parts.hash_seed = journal_->identity().hash_seed;
+  }
+  internal::BatchLoop::Options options{
+      .drain_cap = drain_cap_,
+      .stop_on_signal = context_.config().get(kStopOnSignal),
+      .rates = rates_of(context_.config(), graph_->batch_interval()),
+      .on_batch_done =
+          [this](std::uint64_t sequence) {
+            const std::scoped_lock lock(mutex_);
+            done_ = sequence;
+            changed_.notify_all();
+          },
+      .on_end =
+          [this](std::exception_ptr error) {
+            const std::scoped_lock lock(mutex_);
+            error_ = std::move(error);
+            enter(StreamingState::kStopped);
+          }};
+  auto loop = std::make_unique<internal::BatchLoop>(std::move(parts), std::move(options));
   const std::scoped_lock lock(mutex_);
   loop_ = std::move(loop);
   if (state_ == StreamingState::kInitialized) enter(StreamingState::kActive);
