@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -22,12 +23,33 @@ inline DStream<std::string> text_stream(const StreamingContext& stream, std::str
   return stream.source_stream(Source(std::move(directory), options));
 }
 
+/// The records of `record_bytes` each of the files that come into a directory, as strings of bytes.
+/// A file whose length is no multiple of it ends the stream, before a batch owns the file.
+///
+/// Throws Error(kInvalidArgument) for 0 and for options that make no sense.
+inline DStream<std::string> record_stream(const StreamingContext& stream, std::string directory,
+                                          std::uint64_t record_bytes,
+                                          FileStreamOptions options = {}) {
+  if (record_bytes == 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a stream of binary records: the length of a record must be at least 1 byte");
+  }
+  return stream.source_stream(Source(std::move(directory), options, record_bytes));
+}
+
 }  // namespace files
 
-/// The same under Spark's name.
-inline DStream<std::string> text_file_stream(const StreamingContext& stream, std::string directory,
-                                             FileStreamOptions options = {}) {
-  return files::text_stream(stream, std::move(directory), options);
+// The same under Spark's names.
+
+template <class Options>
+auto StreamingContext::text_file_stream(std::string directory, Options options) const {
+  return files::text_stream(*this, std::move(directory), options);
+}
+
+template <class Options>
+auto StreamingContext::binary_records_stream(std::string directory, std::uint64_t record_bytes,
+                                             Options options) const {
+  return files::record_stream(*this, std::move(directory), record_bytes, options);
 }
 
 }  // namespace weir

@@ -17,6 +17,8 @@
 
 namespace weir {
 
+struct FileStreamOptions;  // connectors/files/source.h
+
 /// Until when a batch's record may be lost with the machine. All of them write it before the
 /// batch's first effect, so that nothing is lost or doubled when processes die.
 enum class LogDurability {
@@ -86,6 +88,14 @@ class StreamingContext {
     return add_input(std::make_shared<internal::QueueInput<T>>(
         graph(), input_name("queue"), std::move(queue), std::move(options)));
   }
+
+  /// The lines of the files that come into a directory, and records of one length: see
+  /// files::Source (connectors/files.h, which weir.h includes).
+  template <class Options = FileStreamOptions>
+  auto text_file_stream(std::string directory, Options options = {}) const;
+  template <class Options = FileStreamOptions>
+  auto binary_records_stream(std::string directory, std::uint64_t record_bytes,
+                             Options options = {}) const;
 
   // --- several streams ---
 

@@ -224,6 +224,35 @@ TEST_F(FilesSource, FilesThatAreRenamedInBelongToTheNextBatch) {
   EXPECT_EQ(names_of(files.latest(second, kLimit)), Words{});
 }
 
+TEST_F(FilesSource, RecordsAreWholeInEveryPiece) {
+  std::string bytes;
+  Words records;
+  for (int i = 0; i < 3000; ++i) {
+    records.push_back(std::string(1, static_cast<char>('a' + i % 26)) + "\n" +
+                      std::to_string(i % 10));
+    bytes += records.back();
+  }
+  put("a", bytes);
+  for (const std::uint64_t piece_bytes : {1, 3, 4, 1000, 100'000}) {
+    Source files(directory(), {.existing_files = true, .piece_bytes = piece_bytes}, 3);
+    EXPECT_EQ(lines_of(files, files.latest(files.initial(), kLimit)), records) << piece_bytes;
+  }
+}
+
+TEST_F(FilesSource, AFileThatIsNotMadeOfRecordsIsRefusedWithItsName) {
+  put("a", "12345");
+  Source files(directory(), {.existing_files = true}, 3);
+  const auto end = files.latest(files.initial(), kLimit);
+  try {
+    (void)files.plan({}, end);
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find(directory() + "/a has 5 bytes"), std::string::npos)
+        << error.what();
+  }
+}
+
 TEST_F(FilesSource, ANewStreamMayBeginWithWhatIsThere) {
   put("old", "yes\n");
   Source files = source({.existing_files = true});

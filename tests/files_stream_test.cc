@@ -86,7 +86,7 @@ TEST_P(FilesStream, LinesOfFilesThatComeAreAStream) {
   const auto clock = std::make_shared<ManualClock>();
   StreamingContext stream(context, 1s, {.clock = clock});
   Batches<std::string> seen;
-  text_file_stream(stream, folder_.file("in"), {.existing_files = true, .piece_bytes = 8})
+  stream.text_file_stream(folder_.file("in"), {.existing_files = true, .piece_bytes = 8})
       .flat_map([](const std::string& line) { return split(line, ' '); })
       .foreach_rdd([&](const auto& rdd) { seen.push_back(rdd.collect()); });
   stream.start();
@@ -100,6 +100,23 @@ TEST_P(FilesStream, LinesOfFilesThatComeAreAStream) {
   stream.await_batch(3);
   stream.stop({.graceful = false});
   EXPECT_EQ(seen, (Batches<std::string>{{"to", "be", "or", "not"}, {}, {"to", "be"}}));
+}
+
+TEST_P(FilesStream, RecordsOfFilesAreAStream) {
+  fs::create_directories(folder_.file("in"));
+  std::ofstream(folder_.file("in/a"), std::ios::binary) << std::string("ab\0d\n\xff", 6);
+  Context context(config());
+  const auto clock = std::make_shared<ManualClock>();
+  StreamingContext stream(context, 1s, {.clock = clock});
+  Batches<std::string> seen;
+  stream.binary_records_stream(folder_.file("in"), 2, {.existing_files = true})
+      .foreach_rdd([&](const auto& rdd) { seen.push_back(rdd.collect()); });
+  stream.start();
+  clock->advance_to(Time(1s));
+  stream.await_batch(1);
+  stream.stop({.graceful = false});
+  EXPECT_EQ(seen, (Batches<std::string>{{"ab", std::string("\0d", 2), "\n\xff"}}));
+  EXPECT_THROW((void)StreamingContext(context, 1s).binary_records_stream("in", 0), Error);
 }
 
 }  // namespace

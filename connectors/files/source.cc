@@ -9,6 +9,7 @@
 
 #include "weir/connectors/files/arrivals_internal.h"
 #include "weir/connectors/files/directory_watch_internal.h"
+#include "weir/connectors/files/record_stream_internal.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 #include "weir/core/text_file.h"
@@ -16,16 +17,18 @@
 namespace weir::files {
 namespace {
 
-/// The lines of a piece, of a file that is the same from the first to the last of them.
-class OwnedLines final : public ChunkStream<std::string> {
+/// The elements of a piece, of a file that is the same from the first to the last of them.
+class OwnedPiece final : public ChunkStream<std::string> {
  public:
-  explicit OwnedLines(const FilePiece& piece) : piece_(piece) {
+  OwnedPiece(const FilePiece& piece, std::uint64_t record_bytes) : piece_(piece) {
     require_unchanged();
-    lines_ = weir::internal::read_lines({piece.path, piece.begin, piece.end});
+    elements_ = record_bytes == 0
+                    ? weir::internal::read_lines({piece.path, piece.begin, piece.end})
+                    : internal::read_records(piece.path, piece.begin, piece.end, record_bytes);
   }
 
   ChunkRef<std::string> next() override {
-    const auto chunk = lines_->next();
+    const auto chunk = elements_->next();
     if (chunk.empty()) require_unchanged();
     return chunk;
   }
@@ -47,7 +50,7 @@ class OwnedLines final : public ChunkStream<std::string> {
   }
 
   const FilePiece piece_;
-  std::unique_ptr<ChunkStream<std::string>> lines_;
+  std::unique_ptr<ChunkStream<std::string>> elements_;
 };
 
 }  // namespace
@@ -117,7 +120,8 @@ class Source::Driver {
   SteadyTime listed_at_{};
 };
 
-Source::Source(const std::string& directory, FileStreamOptions options) : options_(options) {
+Source::Source(const std::string& directory, FileStreamOptions options, std::uint64_t record_bytes)
+    : options_(options), record_bytes_(record_bytes) {
   if (directory.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "a stream of files was given no directory");
   }
@@ -142,18 +146,29 @@ Position Source::latest(const Position& from, const SourceLimit&) { return drive
 
 std::vector<FilePiece> Source::plan(const Position&, const Position& end) const {
   std::vector<FilePiece> pieces;
+  std::uint64_t piece_bytes = options_.piece_bytes;
+  if (record_bytes_ != 0) {  // whole records
+    piece_bytes = std::max<std::uint64_t>(1, piece_bytes / record_bytes_) * record_bytes_;
+  }
   for (const FileInfo& file : end.files) {
-    const std::uint64_t count = (file.size + options_.piece_bytes - 1) / options_.piece_bytes;
+    if (record_bytes_ != 0 && file.size % record_bytes_ != 0) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("the file {}/{} has {} bytes, which is no multiple of the records' {}: "
+                      "it is not whole, or of another kind; take it away",
+                      directory_, file.name, file.size, record_bytes_));
+    }
+    const std::uint64_t count = (file.size + piece_bytes - 1) / piece_bytes;
     for (std::uint64_t i = 0; i < count; ++i) {
-      pieces.push_back({directory_ + "/" + file.name, i * options_.piece_bytes,
-                        std::min(file.size, (i + 1) * options_.piece_bytes), file});
+      pieces.push_back({directory_ + "/" + file.name, i * piece_bytes,
+                        std::min(file.size, (i + 1) * piece_bytes), file});
     }
   }
   return pieces;
 }
 
 std::unique_ptr<ChunkStream<std::string>> Source::read(const FilePiece& piece) const {
-  return std::make_unique<OwnedLines>(piece);
+  return std::make_unique<OwnedPiece>(piece, record_bytes_);
 }
 
 void Source::stop() { driver_.reset(); }

@@ -30,7 +30,8 @@ struct FileStreamOptions {
 namespace files {
 
 /// The lines of the files that come into a directory, as a replayable source. One element is a line
-/// without its end (\n or \r\n), one partition a file or a piece of one.
+/// without its end (\n or \r\n), one partition a file or a piece of one. Or records of one length:
+/// then files must be made of whole ones.
 ///
 /// Files come by being renamed into the directory, complete, and are not changed afterwards: write
 /// them elsewhere on the same file system, or under a name that begins with '.' or '_'; such names
@@ -52,13 +53,15 @@ class Source {
   using Position = files::Position;
 
   Source() = default;
-  /// Throws Error(kInvalidArgument) for options that make no sense; touches no file.
-  Source(const std::string& directory, FileStreamOptions options);
+  /// `record_bytes` 0: lines. Throws Error(kInvalidArgument) for options that make no sense;
+  /// touches no file.
+  Source(const std::string& directory, FileStreamOptions options, std::uint64_t record_bytes = 0);
 
   /// Throws Error(kInvalidArgument) if there is no such directory.
   Position initial();
   /// Throws Error(kUnreachable) if the directory is gone.
   Position latest(const Position& from, const SourceLimit& limit);
+  /// Throws Error(kInvalidArgument) if a file's length is no multiple of the records'.
   std::vector<FilePiece> plan(const Position& from, const Position& end) const;
   std::unique_ptr<ChunkStream<std::string>> read(const FilePiece& piece) const;
   /// Nothing: files are left where they are.
@@ -68,9 +71,11 @@ class Source {
 
   const std::string& directory() const { return directory_; }
 
-  /// Workers need nothing of it.
+  /// What workers need of it.
   template <class Archive>
-  void serialize(Archive&, unsigned) {}
+  void serialize(Archive& ar, unsigned) {
+    ar & record_bytes_;
+  }
 
  private:
   class Driver;
@@ -79,6 +84,7 @@ class Source {
 
   std::string directory_;  // absolute
   FileStreamOptions options_;
+  std::uint64_t record_bytes_ = 0;
   std::shared_ptr<Driver> driver_;  // made lazily, in the driver only
 };
 

@@ -1,7 +1,9 @@
 #pragma once
 
-/// Everything a job needs but its connectors: contexts, datasets, streams and every master.
+/// Everything a job needs: contexts, datasets, streams, every master, and files. Other connectors
+/// have headers of their own.
 #include "weir/cluster/local_cluster.h"
+#include "weir/connectors/files.h"
 #include "weir/core/context.h"
 #include "weir/core/split.h"
 #include "weir/dstream/dstream.h"
