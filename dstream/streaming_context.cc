@@ -11,6 +11,7 @@
 #include "weir/core/log.h"
 #include "weir/dstream/batch_journal.h"
 #include "weir/dstream/batch_loop_internal.h"
+#include "weir/dstream/json_progress.h"
 #include "weir/dstream/scratch_directory.h"
 #include "weir/dstream/streaming_events_internal.h"
 
@@ -63,6 +64,10 @@ const ConfigKey<std::int64_t> kMaxWaiting(
     "how many batches with input may wait for those before them: further ones are cut without, and "
     "what has come goes to a later batch; many: each batch has what came in its own interval, "
     "however late it runs");
+
+const ConfigKey<std::string> kProgress(
+    "progress", "",
+    "file to which a line of JSON is appended for each completed batch; empty: none");
 
 internal::InputRates::Options rates_of(const Config& config, Duration batch_interval) {
   constexpr double kMost = 1e15;
@@ -166,7 +171,8 @@ class StreamingContext::Impl {
   std::shared_ptr<internal::BatchJournal> journal_;  // set before start
   std::optional<internal::ScratchDirectory> scratch_;
 
-  std::mutex starting_;  // one start at a time; locked before mutex_
+  std::mutex starting_;                          // one start at a time; locked before mutex_
+  std::shared_ptr<StreamingListener> progress_;  // guarded by starting_
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   StreamingState state_ = StreamingState::kInitialized;  // guarded by mutex_
@@ -207,6 +213,10 @@ void StreamingContext::Impl::start() {
     case StreamingState::kInitialized: break;
   }
   graph_->validate();
+  if (const std::string path = context_.config().get(kProgress); !path.empty() && !progress_) {
+    progress_ = std::make_shared<JsonProgress>(path);
+    events_.add(progress_);
+  }
   if (journal_ == nullptr && !graph_->stateful().empty()) scratch_.emplace();
   if (options_.clock == nullptr && journal_ == nullptr) {
     log_warning("no checkpoint directory: a restarted driver starts afresh");
