@@ -138,7 +138,7 @@ class Rdd {
   /// The elements in the order of `f(x)`, equal ones in the order of the input, in `partitions`
   /// partitions (0: as many as here) of about equal size by ranges of f(x), which needs `<` and
   /// must be serializable. Runs a job that samples when there are several, and shuffles; a
-  /// partition is held in memory.
+  /// partition is held in memory, and `f` is called for each comparison in it.
   template <class F>
   Rdd<owned_t<T>> sort_by(F f, bool ascending = true, std::uint32_t partitions = 0) const;
 

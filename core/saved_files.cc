@@ -90,11 +90,14 @@ void finish_saving(const std::string& directory) try {
 
 // --- writing ---
 
-PartFile::PartFile(const std::string& directory, std::uint32_t partition, std::uint64_t attempt)
-    : name_(fmt::format("{}/part-{:05}", directory, partition)),
-      unfinished_(fmt::format("{}/.part-{:05}.{}-{}", directory, partition, ::getpid(), attempt)),
-      file_(::open(unfinished_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, kFileMode)) {
-  if (file_ < 0) fail("create", unfinished_);
+PartFile::PartFile(const std::string& directory, std::uint32_t partition)
+    : name_(fmt::format("{}/part-{:05}", directory, partition)) {
+  // Exclusively: an attempt that was given up may be writing still, here or on another machine.
+  for (int n = 0; file_ < 0; ++n) {
+    unfinished_ = fmt::format("{}/.part-{:05}.{}-{}", directory, partition, ::getpid(), n);
+    file_ = ::open(unfinished_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, kFileMode);
+    if (file_ < 0 && errno != EEXIST) fail("create", unfinished_);
+  }
 }
 
 PartFile::~PartFile() {

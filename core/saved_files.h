@@ -28,7 +28,7 @@ void finish_saving(const std::string& directory);
 /// One partition's file while a task writes it. Throws Error(kUnreachable) with path and cause.
 class PartFile {
  public:
-  PartFile(const std::string& directory, std::uint32_t partition, std::uint64_t attempt);
+  PartFile(const std::string& directory, std::uint32_t partition);
   /// Removes it, unless it was finished.
   ~PartFile();
   PartFile(const PartFile&) = delete;
@@ -44,7 +44,7 @@ class PartFile {
   void flush();
 
   const std::string name_;
-  const std::string unfinished_;
+  std::string unfinished_;
   int file_ = -1;
   std::string bytes_;
 };
@@ -54,8 +54,7 @@ struct SaveTextAction {
 
   template <class T>
   bool operator()(ChunkStream<T>& input) const {
-    const TaskContext& task = TaskContext::current();
-    PartFile file(directory, task.partition(), task.attempt());
+    PartFile file(directory, TaskContext::current().partition());
     for (auto chunk = input.next(); !chunk.empty(); chunk = input.next()) {
       for (const T& element : chunk) {
         if constexpr (std::is_convertible_v<const T&, std::string_view>) {
@@ -87,8 +86,7 @@ struct SaveObjectsAction {
   std::string directory;
 
   bool operator()(ChunkStream<T>& input) const {
-    const TaskContext& task = TaskContext::current();
-    PartFile file(directory, task.partition(), task.attempt());
+    PartFile file(directory, TaskContext::current().partition());
     file.bytes() += object_file_header(fingerprint<owned_t<T>>());
     SlimWriter elements;
     for (auto chunk = input.next(); !chunk.empty(); chunk = input.next()) {

@@ -48,7 +48,7 @@ inline Totals ledger_of_lines() {
 /// One stream: its folders, and the lives of its driver.
 class Stream {
  public:
-  /// With so many of the files for now.
+  /// The first so many of the files are there; `write_files` adds to them.
   explicit Stream(int files = kFiles) {
     std::filesystem::create_directory(folder_.file("in"));
     std::filesystem::create_directory(folder_.file("out"));

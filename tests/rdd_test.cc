@@ -19,8 +19,7 @@
 #include "weir/core/log.h"
 #include "weir/weir.h"
 
-#include "masters.h"
-#include "process_tools.h"
+#include "rdd_pairs_fixture.h"
 
 namespace weir::test {
 namespace {
@@ -28,16 +27,8 @@ namespace {
 using namespace std::string_literals;
 using namespace std::string_view_literals;
 
-using Ints = std::vector<int>;
-using Words = std::vector<std::string>;
 using Count = std::pair<std::string, std::int64_t>;
 using Counts = std::vector<Count>;
-
-template <class T>
-std::vector<T> sorted(std::vector<T> values) {
-  std::sort(values.begin(), values.end());
-  return values;
-}
 
 Ints numbers(int n) {
   Ints all(static_cast<std::size_t>(n));
@@ -45,23 +36,8 @@ Ints numbers(int n) {
   return all;
 }
 
-/// What a call threw; its code is kInternal if it was nothing.
-template <class F>
-Error error_of(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error;
-  }
-  return Error(ErrorCode::kInternal, "nothing was thrown");
-}
-
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
-}
-
-Config config_of(const char* master) {
-  return Config().set("master", master).set("hash-seed", "42").set("log-level", "error");
 }
 
 /// A context for a test, and a record of what happened in it.
