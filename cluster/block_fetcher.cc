@@ -114,7 +114,7 @@ class Fetch {
       if (peer.ranges == 0) peer.last_heard = now();
       peer.ranges += request.ranges.size();
       // If there is no room it counts as lost on the way, and is asked for again.
-      zmq::message_t message = to_message(to_frame(request, fetcher_.key_));
+      zmq::message_t message = to_message(to_frame(wire::ExchangeRequest(request), fetcher_.key_));
       despite_signals([&] { return socket->send(message, zmq::send_flags::dontwait); });
     }
   }
@@ -160,11 +160,11 @@ class Fetch {
       }
       const auto opened = open_frame(view(head), fetcher_.key_);
       if (!std::holds_alternative<OpenedFrame>(opened)) continue;
-      const auto answer = wire::from_frame<wire::FetchAnswer>(std::get<OpenedFrame>(opened));
+      const auto answer = wire::from_frame<wire::ExchangeAnswer>(std::get<OpenedFrame>(opened));
       if (const auto* chunk = std::get_if<wire::FetchChunk>(&answer)) {
         if (chunk->fetch == id_) take(worker, chunk->range, std::move(data));
-      } else if (const auto& error = std::get<wire::FetchError>(answer); error.fetch == id_) {
-        fail_one(worker, error.map_partition, error.message);
+      } else if (const auto* error = std::get_if<wire::FetchError>(&answer)) {
+        if (error->fetch == id_) fail_one(worker, error->map_partition, error->message);
       }
     }
   }
@@ -292,6 +292,15 @@ void BlockFetcher::forget(WorkerId worker) {
   const std::scoped_lock lock(mutex_);
   Place& place = places_[worker.slot];
   if (worker.incarnation >= place.incarnation) place = {worker.incarnation, {}};
+}
+
+std::vector<wire::Peer> BlockFetcher::peers() const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<wire::Peer> peers;
+  for (const auto& [slot, place] : places_) {
+    if (!place.endpoint.empty()) peers.push_back({{slot, place.incarnation}, place.endpoint});
+  }
+  return peers;
 }
 
 void BlockFetcher::close() {

@@ -47,6 +47,9 @@ class BlockFetcher final : public SegmentFetcher {
   void add_peers(const std::vector<wire::Peer>& peers);
   /// The worker is lost; it never comes back.
   void forget(WorkerId worker);
+  /// Those that are not lost, as far as is known here.
+  std::vector<wire::Peer> peers() const;
+  bool is_lost(WorkerId worker) const;
   /// Closes all sockets; the threads that fetched have ended.
   void close();
 
@@ -63,7 +66,6 @@ class BlockFetcher final : public SegmentFetcher {
   Sockets& sockets();
   /// Nothing if the worker is lost or was never heard of.
   std::optional<std::string> endpoint(WorkerId worker) const;
-  bool is_lost(WorkerId worker) const;
 
   zmq::context_t& context_;
   const FrameKey key_;

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <utility>
 #include <variant>
 
@@ -7,6 +8,7 @@
 #include "weir/cluster/channel_internal.h"
 #include "weir/cluster/quiet_thread.h"
 #include "weir/core/error.h"
+#include "weir/core/hash.h"
 #include "weir/core/log.h"
 
 namespace weir::internal {
@@ -39,7 +41,7 @@ bool send_parts(zmq::socket_t& router, std::string_view peer, std::string head,
 }  // namespace
 
 BlockServer::BlockServer(zmq::context_t& context, const std::string& endpoint, FrameKey key,
-                         const BlockStore& store, OnBroken on_broken)
+                         BlockStore& store, OnBroken on_broken)
     : socket_(bind_router(context, endpoint, {kHighWaterMark, 1 << 20})),
       key_(key),
       store_(store),
@@ -62,27 +64,28 @@ void BlockServer::answer_all() {
     const auto opened = open_frame(view(received->frame), key_);
     if (const auto* frame = std::get_if<OpenedFrame>(&opened)) {
       try {
-        answer(received->peer,
-               std::get<0>(wire::from_frame<std::variant<wire::FetchRequest>>(*frame)));
+        const auto request = wire::from_frame<wire::ExchangeRequest>(*frame);
+        std::visit([&](const auto& held) { answer(received->peer, held); }, request);
       } catch (const Error& error) {
-        log_warning(fmt::format("refused a fetch: {}", error.what()));
+        log_warning(fmt::format("refused a worker's message: {}", error.what()));
       }
     } else {
-      log_warning(fmt::format("refused a fetch: {}", to_string(std::get<FrameFault>(opened))));
+      log_warning(
+          fmt::format("refused a worker's message: {}", to_string(std::get<FrameFault>(opened))));
     }
   }
 }
 
-void BlockServer::answer(std::string_view peer, const wire::FetchRequest& request) {
+void BlockServer::answer(const std::string& peer, const wire::FetchRequest& request) {
   for (const wire::FetchRequest::Range& range : request.ranges) {
     const auto piece =
         store_.map_output(request.shuffle, range.map_partition, request.reduce_partition);
     if (piece && range.offset <= piece->size() && range.length <= piece->size() - range.offset) {
-      const wire::FetchAnswer head = wire::FetchChunk{request.fetch, range};
+      const wire::ExchangeAnswer head = wire::FetchChunk{request.fetch, range};
       send_parts(socket_, peer, to_frame(head, key_),
                  share(*piece, piece->view().substr(range.offset, range.length)));
     } else {
-      const wire::FetchAnswer refusal =
+      const wire::ExchangeAnswer refusal =
           wire::FetchError{request.fetch, range.map_partition,
                            piece ? fmt::format("the map output has {} bytes, not {}", piece->size(),
                                                range.offset + range.length)
@@ -90,6 +93,36 @@ void BlockServer::answer(std::string_view peer, const wire::FetchRequest& reques
       send_to_peer(socket_, peer, to_message(to_frame(refusal, key_)));
     }
   }
+}
+
+void BlockServer::answer(const std::string& peer, const wire::PutBlock& piece) {
+  Incoming& block = incoming_[peer];
+  if (piece.offset == 0) block = {piece.put, {}};
+  if (block.put != piece.put || block.bytes.size() != piece.offset) return;  // it is sent again
+  const std::uint64_t end = piece.offset + piece.piece.size();
+  if (piece.size > wire::kMaxBlockBytes || end > piece.size) {
+    incoming_.erase(peer);
+    return answer_put(peer, piece.put,
+                      fmt::format("a block of {} bytes does not go up to {} (at most {} can be "
+                                  "copied)",
+                                  piece.size, end, wire::kMaxBlockBytes));
+  }
+  block.bytes += piece.piece.view();
+  if (end < piece.size) return;
+  const Bytes whole(std::move(block.bytes));
+  incoming_.erase(peer);
+  if (hash_bytes(whole.view()) != piece.hash) {
+    return answer_put(peer, piece.put, "its bytes do not have the hash that was announced");
+  }
+  const std::atomic<bool> never{false};
+  store_.put_map_output(piece.receiver, piece.number, {whole}, never);
+  store_.release_outputs_before(piece.receiver, piece.release_before);
+  answer_put(peer, piece.put, {});
+}
+
+void BlockServer::answer_put(const std::string& peer, std::uint64_t put, std::string failure) {
+  const wire::ExchangeAnswer answer = wire::PutDone{put, std::move(failure)};
+  send_to_peer(socket_, peer, to_message(to_frame(answer, key_)));
 }
 
 }  // namespace weir::internal

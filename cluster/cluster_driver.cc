@@ -79,6 +79,14 @@ void ClusterDriver::cancel(AttemptId id, SteadyTime) {
   send(attempt.worker, wire::Cancel{attempt.launch});
 }
 
+void ClusterDriver::tell(AttemptId id, Bytes message) {
+  const auto found = attempts_.find(id);
+  if (found == attempts_.end() || !found->second.launched) return;
+  const Attempt& attempt = found->second;
+  send(attempt.worker,
+       wire::Tell{attempt.launch, std::move(message), all_peers_of(attempt.worker)});
+}
+
 void ClusterDriver::release_shuffle(ShuffleId shuffle, SteadyTime now) {
   for (auto& [id, worker] : workers_) {
     worker.open_release.shuffles.push_back(shuffle);
@@ -207,7 +215,9 @@ void ClusterDriver::on(WorkerId from, wire::Register message, SteadyTime now) {
   }
   send(from, wire::Registered{now});
   if (was_member) return;
-  workers_[from].slots.resize(message.slots);
+  Worker& worker = workers_[from];
+  worker.slots.resize(message.slots + message.resident_slots);
+  worker.first_resident = message.slots;
   actions_.push_back(TellAdded{from, message.slots});
   place_waiting(now);
 }
@@ -270,6 +280,14 @@ void ClusterDriver::on(WorkerId from, const wire::UnknownStage& message, SteadyT
   if (slot.attempt != message.launch.attempt || slot.sequence != message.launch.sequence) return;
   worker.stages.erase(message.stage);
   send_launch(attempts_.at(*slot.attempt), true, now);
+}
+
+void ClusterDriver::on(WorkerId from, wire::Report message, SteadyTime) {
+  const auto found = workers_.find(from);
+  if (found == workers_.end() || message.launch.slot >= found->second.slots.size()) return;
+  const Slot& slot = found->second.slots[message.launch.slot];
+  if (slot.attempt != message.launch.attempt || slot.sequence != message.launch.sequence) return;
+  actions_.push_back(TellReport{message.launch.attempt, from, std::move(message.report)});
 }
 
 void ClusterDriver::refuse(WorkerId from, AttemptId attempt) {
@@ -335,6 +353,7 @@ void ClusterDriver::check_progress(WorkerId id, Slot& slot, const wire::SlotStat
     attempt.steps = status.steps;
     attempt.progress_at = now;
   }
+  if (attempt.task->resident) return;  // it may have nothing to do for ever
   if (now - attempt.progress_at <= options_.settings.task_hang_timeout) return;
   hung_ = slot.attempt;
   membership_.hung(id,
@@ -405,42 +424,60 @@ void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
 
 // --- attempts ---
 
+std::uint32_t ClusterDriver::Worker::idle(bool resident) const {
+  const auto begin = slots.begin() + (resident ? first_resident : 0);
+  const auto end = resident ? slots.end() : slots.begin() + first_resident;
+  return static_cast<std::uint32_t>(std::count_if(
+      begin, end, [](const Slot& slot) { return !slot.attempt && !slot.stray_since; }));
+}
+
 void ClusterDriver::place_waiting(SteadyTime now) {
   locality_deadline_.reset();
   if (queue_.empty() || stopping_) return;
   std::vector<PlacementCandidate> alive;
+  std::vector<PlacementCandidate> for_residents;
   std::uint32_t idle = 0;
   for (const auto& [id, worker] : workers_) {
     if (membership_.alive_at(id.slot) == nullptr) continue;
-    const auto slots = std::ranges::count_if(
-        worker.slots, [](const Slot& slot) { return !slot.attempt && !slot.stray_since; });
-    alive.push_back({id, static_cast<std::uint32_t>(slots)});
-    idle += alive.back().idle_slots;
+    alive.push_back({id, worker.idle(false)});
+    for_residents.push_back({id, worker.idle(true)});
+    idle += alive.back().idle_slots + for_residents.back().idle_slots;
   }
   for (auto next = queue_.begin(); next != queue_.end() && idle > 0;) {
     Attempt& attempt = attempts_.at(*next);
+    auto& candidates = attempt.task->resident ? for_residents : alive;
     const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
-    const auto chosen = choose_worker(*attempt.task, alive, options_.places, now < wait_until);
+    const auto chosen = attempt.task->resident
+                            ? choose_roomiest(candidates)
+                            : choose_worker(*attempt.task, candidates, options_.places,
+                                            now < wait_until);
     if (!chosen) {
       // After that it is sticky, and only a worker's slot or a worker's end gets it on.
-      if (now < wait_until) locality_deadline_ = earlier(locality_deadline_, wait_until);
+      if (now < wait_until && !attempt.task->resident) {
+        locality_deadline_ = earlier(locality_deadline_, wait_until);
+      }
       ++next;
       continue;
     }
     put(attempt, *chosen, now);
     next = queue_.erase(next);
-    --std::ranges::find(alive, *chosen, &PlacementCandidate::worker)->idle_slots;
+    --std::ranges::find(candidates, *chosen, &PlacementCandidate::worker)->idle_slots;
     --idle;
   }
 }
 
 void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
   Worker& worker = workers_.at(on);
-  const auto slots = static_cast<std::uint32_t>(worker.slots.size());
+  const bool resident = attempt.task->resident;
+  const std::uint32_t first = resident ? worker.first_resident : 0;
+  const std::uint32_t slots =
+      (resident ? static_cast<std::uint32_t>(worker.slots.size()) : worker.first_resident) - first;
   // Like the worker, so the slot: a home that most batches find free.
   std::uint32_t index = attempt.task->partition / options_.places % slots;
-  while (worker.slots[index].attempt || worker.slots[index].stray_since)
+  while (worker.slots[first + index].attempt || worker.slots[first + index].stray_since) {
     index = (index + 1) % slots;
+  }
+  index += first;
   Slot& slot = worker.slots[index];
   slot.attempt = attempt.task->attempt;
   attempt.launched = true;
@@ -452,7 +489,9 @@ void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
 void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime now) {
   attempt.due.reset();
   send(attempt.worker, wire::Launch{attempt.launch, with_program, attempt.task,
-                                    peers_of(*attempt.task, attempt.worker),
+                                    attempt.task->resident
+                                        ? all_peers_of(attempt.worker)
+                                        : peers_of(*attempt.task, attempt.worker),
                                     take_release(workers_.at(attempt.worker), now)});
 }
 
@@ -465,6 +504,15 @@ std::vector<wire::Peer> ClusterDriver::peers_of(const TaskSpec& task, WorkerId o
       const Membership::Member* member = membership_.find(segment.worker);
       if (member != nullptr) peers.push_back({segment.worker, member->endpoint});
     }
+  }
+  return peers;
+}
+
+std::vector<wire::Peer> ClusterDriver::all_peers_of(WorkerId on) const {
+  std::vector<wire::Peer> peers;
+  for (const auto& [id, worker] : workers_) {
+    const Membership::Member* member = membership_.find(id);
+    if (id != on && member != nullptr) peers.push_back({id, member->endpoint});
   }
   return peers;
 }

@@ -61,6 +61,11 @@ class ClusterDriver {
     WorkerId worker;
     TaskOutcome outcome;
   };
+  struct TellReport {
+    AttemptId attempt = 0;
+    WorkerId worker;
+    Bytes report;
+  };
   struct TellAdded {
     WorkerId worker;
     std::uint32_t slots = 0;
@@ -80,8 +85,8 @@ class ClusterDriver {
   struct Warn {
     std::string message;
   };
-  using Action = std::variant<StartProcess, KillProcess, Send, TellOutcome, TellAdded, TellLost,
-                              TellRefused, TellFailure, Warn>;
+  using Action = std::variant<StartProcess, KillProcess, Send, TellOutcome, TellReport, TellAdded,
+                              TellLost, TellRefused, TellFailure, Warn>;
 
   explicit ClusterDriver(Options options);
 
@@ -89,6 +94,7 @@ class ClusterDriver {
   void start(SteadyTime now);
   void launch(TaskSpec task, SteadyTime now);
   void cancel(AttemptId attempt, SteadyTime now);
+  void tell(AttemptId attempt, Bytes message);
   void release_shuffle(ShuffleId shuffle, SteadyTime now);
   void release_dataset(DatasetId dataset, SteadyTime now);
   void release_state(StateId state, SteadyTime now);
@@ -133,7 +139,10 @@ class ClusterDriver {
     SteadyTime sent{};
   };
   struct Worker {
-    std::vector<Slot> slots;
+    std::vector<Slot> slots;       ///< those for resident tasks behind the others
+    std::uint32_t first_resident;  ///< index of the first of those
+
+    std::uint32_t idle(bool resident) const;
     std::unordered_set<StageHash> stages;  ///< proven to be there by outcomes
     std::uint64_t last_heartbeat = 0;
     std::uint64_t last_release = 0;
@@ -158,6 +167,7 @@ class ClusterDriver {
   void on(WorkerId from, const wire::Heartbeat& beat, SteadyTime now);
   void on(WorkerId from, wire::Outcome message, SteadyTime now);
   void on(WorkerId from, const wire::UnknownStage& message, SteadyTime now);
+  void on(WorkerId from, wire::Report message, SteadyTime now);
 
   void absorb_membership(SteadyTime now);
   void on_lost(const Membership::Lost& lost, SteadyTime now);
@@ -174,6 +184,7 @@ class ClusterDriver {
   void send_launch(Attempt& attempt, bool with_program, SteadyTime now);
   void settle(AttemptId attempt, WorkerId worker, TaskOutcome outcome);
   std::vector<wire::Peer> peers_of(const TaskSpec& task, WorkerId on) const;
+  std::vector<wire::Peer> all_peers_of(WorkerId on) const;
 
   wire::Release take_release(Worker& worker, SteadyTime now);
   void send(WorkerId worker, wire::ToWorker message) {

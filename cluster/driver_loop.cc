@@ -119,6 +119,11 @@ void DriverLoop::cancel(AttemptId attempt) {
   perform();
 }
 
+void DriverLoop::tell(AttemptId attempt, Bytes message) {
+  driver_.tell(attempt, std::move(message));
+  perform();
+}
+
 void DriverLoop::release_shuffle(ShuffleId shuffle) { driver_.release_shuffle(shuffle, now()); }
 void DriverLoop::release_dataset(DatasetId dataset) { driver_.release_dataset(dataset, now()); }
 void DriverLoop::release_state(StateId state) { driver_.release_state(state, now()); }
@@ -233,6 +238,8 @@ void DriverLoop::perform(ClusterDriver::Action action) {
     send(*what);
   } else if (auto* outcome = std::get_if<ClusterDriver::TellOutcome>(&action)) {
     observer_.on_outcome(outcome->attempt, outcome->worker, std::move(outcome->outcome));
+  } else if (auto* said = std::get_if<ClusterDriver::TellReport>(&action)) {
+    observer_.on_report(said->attempt, said->worker, std::move(said->report));
   } else if (const auto* begin = std::get_if<ClusterDriver::StartProcess>(&action)) {
     WorkerBoot boot = options_.boot;
     boot.self = begin->worker;

@@ -54,6 +54,7 @@ class DriverLoop {
   // On the decision thread.
   void launch(TaskSpec task);
   void cancel(AttemptId attempt);
+  void tell(AttemptId attempt, Bytes message);
   void release_shuffle(ShuffleId shuffle);
   void release_dataset(DatasetId dataset);
   void release_state(StateId state);

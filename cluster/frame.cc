@@ -16,7 +16,7 @@ static_assert(std::endian::native == std::endian::little, "frames are little-end
 namespace {
 
 constexpr std::uint32_t kMagic = 0x52494557;  // "WEIR"
-constexpr std::uint16_t kVersion = 2;
+constexpr std::uint16_t kVersion = 3;
 
 constexpr std::size_t kKiB = 1024;
 constexpr std::size_t kMiB = 1024 * kKiB;
@@ -70,10 +70,14 @@ std::size_t payload_cap(MessageType type) {
     case MessageType::kHeartbeat:
     case MessageType::kFetchRequest:
     case MessageType::kFetchChunk:  // the header of the data, which is a part of its own
-    case MessageType::kFetchError: return 64 * kKiB;
+    case MessageType::kFetchError:
+    case MessageType::kPutDone: return 64 * kKiB;
     case MessageType::kRegister:
     case MessageType::kRegistered:
-    case MessageType::kRelease: return 1 * kMiB;
+    case MessageType::kRelease:
+    case MessageType::kReport:
+    case MessageType::kTell:
+    case MessageType::kPutBlock: return 1 * kMiB;
     case MessageType::kLaunch:
     case MessageType::kOutcome: return kLargestCap;
   }

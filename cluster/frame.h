@@ -29,12 +29,14 @@ enum class MessageType : std::uint16_t {
   kHeartbeat,
   kOutcome,
   kUnknownStage,
+  kReport,
   // driver to worker
   kOpened = 32,
   kRegistered,
   kRefused,
   kHeartbeatReply,
   kLaunch,
+  kTell,
   kCancel,
   kSettled,
   kRelease,
@@ -44,6 +46,8 @@ enum class MessageType : std::uint16_t {
   kFetchRequest = 64,
   kFetchChunk,
   kFetchError,
+  kPutBlock,
+  kPutDone,
 };
 
 /// What the frames of one run of one driver have in common; others are not accepted.

@@ -18,11 +18,13 @@ constexpr MessageType type_of() {
   if constexpr (std::is_same_v<T, Heartbeat>) return MessageType::kHeartbeat;
   if constexpr (std::is_same_v<T, Outcome>) return MessageType::kOutcome;
   if constexpr (std::is_same_v<T, UnknownStage>) return MessageType::kUnknownStage;
+  if constexpr (std::is_same_v<T, Report>) return MessageType::kReport;
   if constexpr (std::is_same_v<T, Opened>) return MessageType::kOpened;
   if constexpr (std::is_same_v<T, Registered>) return MessageType::kRegistered;
   if constexpr (std::is_same_v<T, Refused>) return MessageType::kRefused;
   if constexpr (std::is_same_v<T, HeartbeatReply>) return MessageType::kHeartbeatReply;
   if constexpr (std::is_same_v<T, Launch>) return MessageType::kLaunch;
+  if constexpr (std::is_same_v<T, Tell>) return MessageType::kTell;
   if constexpr (std::is_same_v<T, Cancel>) return MessageType::kCancel;
   if constexpr (std::is_same_v<T, Settled>) return MessageType::kSettled;
   if constexpr (std::is_same_v<T, Release>) return MessageType::kRelease;
@@ -31,6 +33,8 @@ constexpr MessageType type_of() {
   if constexpr (std::is_same_v<T, FetchRequest>) return MessageType::kFetchRequest;
   if constexpr (std::is_same_v<T, FetchChunk>) return MessageType::kFetchChunk;
   if constexpr (std::is_same_v<T, FetchError>) return MessageType::kFetchError;
+  if constexpr (std::is_same_v<T, PutBlock>) return MessageType::kPutBlock;
+  if constexpr (std::is_same_v<T, PutDone>) return MessageType::kPutDone;
 }
 
 template <class T>
@@ -56,7 +60,7 @@ template <class Archive, class Task>
 void serialize_task(Archive& ar, Task& task) {
   ar & task.attempt & task.job & task.stage & task.partition & task.attempt_number & task.cached;
   ar & task.inputs_withheld & task.writes_shuffle & task.hash_seed & task.batch & task.batch_time;
-  ar & task.job_bytes & task.states;
+  ar & task.job_bytes & task.states & task.resident;
 }
 
 }  // namespace
@@ -95,10 +99,10 @@ std::string to_frame(const ToDriver& message, const FrameKey& key) {
 std::string to_frame(const ToWorker& message, const FrameKey& key) {
   return std::visit([&](const auto& held) { return seal(held, key); }, message);
 }
-std::string to_frame(const FetchRequest& message, const FrameKey& key) {
-  return seal(message, key);
+std::string to_frame(const ExchangeRequest& message, const FrameKey& key) {
+  return std::visit([&](const auto& held) { return seal(held, key); }, message);
 }
-std::string to_frame(const FetchAnswer& message, const FrameKey& key) {
+std::string to_frame(const ExchangeAnswer& message, const FrameKey& key) {
   return std::visit([&](const auto& held) { return seal(held, key); }, message);
 }
 
@@ -113,19 +117,20 @@ Messages from_frame(const OpenedFrame& frame) {
 }
 template ToDriver from_frame<ToDriver>(const OpenedFrame&);
 template ToWorker from_frame<ToWorker>(const OpenedFrame&);
-template FetchAnswer from_frame<FetchAnswer>(const OpenedFrame&);
-template std::variant<FetchRequest> from_frame<std::variant<FetchRequest>>(const OpenedFrame&);
+template ExchangeRequest from_frame<ExchangeRequest>(const OpenedFrame&);
+template ExchangeAnswer from_frame<ExchangeAnswer>(const OpenedFrame&);
 
 const char* name_of(const ToDriver& message) {
-  constexpr const char* kNames[] = {"Open", "Register", "Heartbeat", "Outcome", "UnknownStage"};
+  constexpr const char* kNames[] = {"Open",    "Register",     "Heartbeat",
+                                    "Outcome", "UnknownStage", "Report"};
   static_assert(std::size(kNames) == std::variant_size_v<ToDriver>);
   return kNames[message.index()];
 }
 
 const char* name_of(const ToWorker& message) {
   constexpr const char* kNames[] = {"Opened",   "Registered", "Refused", "HeartbeatReply",
-                                    "Launch",   "Cancel",     "Settled", "Release",
-                                    "PeerLost", "Shutdown"};
+                                    "Launch",   "Tell",       "Cancel",  "Settled",
+                                    "Release",  "PeerLost",   "Shutdown"};
   static_assert(std::size(kNames) == std::variant_size_v<ToWorker>);
   return kNames[message.index()];
 }

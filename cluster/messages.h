@@ -54,11 +54,13 @@ struct Register {
   std::int64_t pid = 0;
   std::uint32_t slots = 0;
   std::vector<ModuleId> modules;  ///< everything that can hold shipped code, by build id
-  std::string shuffle_endpoint;   ///< where other workers fetch its map outputs
+  std::string shuffle_endpoint;   ///< where other workers fetch what it keeps
+  /// More slots, for resident tasks, numbered behind the others.
+  std::uint32_t resident_slots = 0;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & worker & pid & slots & modules & shuffle_endpoint;
+    ar & worker & pid & slots & modules & shuffle_endpoint & resident_slots;
   }
 };
 
@@ -110,6 +112,17 @@ struct UnknownStage {
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar & launch & stage;
+  }
+};
+
+/// A resident task says something. May be lost: it says it again.
+struct Report {
+  LaunchId launch;
+  Bytes report;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & launch & report;
   }
 };
 
@@ -187,6 +200,17 @@ struct Launch {
  private:
   void save(SlimWriter& ar) const;
   void load(SlimReader& ar);
+};
+/// Something for a resident task, which may be lost too; and all other workers, for its copies.
+struct Tell {
+  LaunchId launch;
+  Bytes message;
+  std::vector<Peer> peers;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & launch & message & peers;
+  }
 };
 struct Cancel {
   LaunchId launch;
@@ -271,20 +295,50 @@ struct FetchError {
   }
 };
 
-using ToDriver = std::variant<Open, Register, Heartbeat, Outcome, UnknownStage>;
-using ToWorker = std::variant<Opened, Registered, Refused, HeartbeatReply, Launch, Cancel, Settled,
-                              Release, PeerLost, Shutdown>;
-using FetchAnswer = std::variant<FetchChunk, FetchError>;
+/// A piece of a received block of which the other worker is to keep a copy. Pieces come in order;
+/// the last one is answered with `PutDone`.
+struct PutBlock {
+  std::uint64_t put = 0;  ///< told back in the answer; never used twice on a socket
+  ShuffleId receiver = 0;
+  std::uint32_t number = 0;
+  std::uint64_t size = 0;  ///< of the block; it is at most kMaxBlockBytes
+  std::uint64_t hash = 0;  ///< XXH3 of the block
+  std::uint64_t offset = 0;
+  Bytes piece;
+  std::uint32_t release_before = 0;  ///< copies of blocks before this one are not needed any more
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & put & receiver & number & size & hash & offset & piece & release_before;
+  }
+};
+inline constexpr std::uint64_t kMaxBlockBytes = std::uint64_t{1} << 30;
+/// Answers what completes a block, or cannot be part of one.
+struct PutDone {
+  std::uint64_t put = 0;
+  std::string failure;  ///< empty: the copy is kept
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & put & failure;
+  }
+};
+
+using ToDriver = std::variant<Open, Register, Heartbeat, Outcome, UnknownStage, Report>;
+using ToWorker = std::variant<Opened, Registered, Refused, HeartbeatReply, Launch, Tell, Cancel,
+                              Settled, Release, PeerLost, Shutdown>;
+using ExchangeRequest = std::variant<FetchRequest, PutBlock>;
+using ExchangeAnswer = std::variant<FetchChunk, FetchError, PutDone>;
 
 /// The message as a sealed frame. Throws Error(kInvalidArgument) if it is longer than its type's
 /// cap.
 std::string to_frame(const ToDriver& message, const FrameKey& key);
 std::string to_frame(const ToWorker& message, const FrameKey& key);
-std::string to_frame(const FetchRequest& message, const FrameKey& key);
-std::string to_frame(const FetchAnswer& message, const FrameKey& key);
+std::string to_frame(const ExchangeRequest& message, const FrameKey& key);
+std::string to_frame(const ExchangeAnswer& message, const FrameKey& key);
 
 /// What an opened frame says, if it is one that the reader may be sent. Throws Error(kCorrupt).
-/// Defined for ToDriver, ToWorker, FetchAnswer and std::variant<FetchRequest>.
+/// Defined for ToDriver, ToWorker, ExchangeRequest and ExchangeAnswer.
 template <class Messages>
 Messages from_frame(const OpenedFrame& frame);
 

@@ -33,6 +33,10 @@ std::optional<WorkerId> choose_worker(const TaskSpec& task,
     }
   }
   if (wanted_is_alive && may_wait) return std::nullopt;
+  return choose_roomiest(alive);
+}
+
+std::optional<WorkerId> choose_roomiest(std::span<const PlacementCandidate> alive) {
   const auto idlest = std::ranges::max_element(alive, {}, &PlacementCandidate::idle_slots);
   if (idlest == alive.end() || idlest->idle_slots == 0) return std::nullopt;
   return idlest->worker;

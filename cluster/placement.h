@@ -28,4 +28,8 @@ std::optional<WorkerId> choose_worker(const TaskSpec& task,
                                       std::span<const PlacementCandidate> alive,
                                       std::uint32_t places, bool may_wait);
 
+/// Where a resident task goes: the worker with most room, so that they are spread evenly; the first
+/// of equals.
+std::optional<WorkerId> choose_roomiest(std::span<const PlacementCandidate> alive);
+
 }  // namespace weir

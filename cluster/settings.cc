@@ -75,6 +75,9 @@ const ConfigKey<std::int64_t> kStageCacheBytes(
     "cluster.stage-cache-bytes", 16 * 1024 * 1024,
     "serialized size, and 16384 for each, of the stages that a worker keeps loaded, bytes (0 to "
     "1073741824)");
+const ConfigKey<std::int64_t> kResidentSlots(
+    "cluster.receivers-per-worker", 2,
+    "receivers that a worker has room for, beside its slots; more of them wait (1 to 64)");
 
 }  // namespace
 
@@ -99,6 +102,7 @@ ClusterSettings ClusterSettings::from(const Config& config) {
       config.get(kFetchWindowBytes, static_cast<std::int64_t>(s.frame_bytes), 1 << 30);
   s.fetch_timeout = config.get(kFetchTimeout, 10ms, 1h) * kTimeoutScale;
   s.stage_cache_bytes = config.get(kStageCacheBytes, 0, 1 << 30);
+  s.resident_slots = static_cast<std::uint32_t>(config.get(kResidentSlots, 1, 64));
   return s;
 }
 

@@ -31,13 +31,14 @@ struct ClusterSettings {
   std::uint64_t fetch_window_bytes = 0;
   Duration fetch_timeout{};
   std::uint64_t stage_cache_bytes = 0;
+  std::uint32_t resident_slots = 0;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
     ar & heartbeat_interval & heartbeat_timeout & driver_timeout & task_hang_timeout & launch_grace;
     ar & locality_wait & worker_start_timeout & start_attempts & restart_backoff;
     ar & restart_backoff_max & restart_reset & stop_grace & lost_worker_linger & inline_bytes;
-    ar & frame_bytes & fetch_window_bytes & fetch_timeout & stage_cache_bytes;
+    ar & frame_bytes & fetch_window_bytes & fetch_timeout & stage_cache_bytes & resident_slots;
   }
 };
 

@@ -11,8 +11,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,6 +24,7 @@
 
 #include <fmt/format.h>
 
+#include "weir/cluster/block_copier_internal.h"
 #include "weir/cluster/block_fetcher_internal.h"
 #include "weir/cluster/block_server_internal.h"
 #include "weir/cluster/channel_internal.h"
@@ -30,6 +34,7 @@
 #include "weir/cluster/worker_state.h"
 #include "weir/core/error.h"
 #include "weir/core/log.h"
+#include "weir/core/resident_host.h"
 #include "weir/core/task_executor.h"
 
 namespace weir::internal {
@@ -59,7 +64,7 @@ TaskExecutor::Options executor_options(const WorkerBoot& boot) {
 
 WorkerState::Options state_options(const WorkerBoot& boot) {
   return {{boot.self, getpid(), boot.slots, loaded_modules(),
-           exchange_endpoint(boot.directory, boot.self)},
+           exchange_endpoint(boot.directory, boot.self), boot.settings.resident_slots},
           boot.settings.worker_start_timeout,
           boot.settings.driver_timeout};
 }
@@ -73,8 +78,8 @@ WorkerState::Options state_options(const WorkerBoot& boot) {
 /// A worker process.
 ///
 /// Threads: the control thread (the process's main thread) registers, cancels, frees and ends; each
-/// slot has a thread that waits for a task on a socket of its own, runs it and answers there, so
-/// that nothing is handed from thread to thread; one thread sends heartbeats, one serves blocks,
+/// slot, those for resident tasks too, has a thread that waits for a task on a socket of its own,
+/// runs it and answers there, so that nothing is handed from thread to thread; one thread sends heartbeats, one serves blocks,
 /// one waits for the driver's end. What they know in common is `state_`, under one mutex.
 class WorkerProcess {
  public:
@@ -85,7 +90,8 @@ class WorkerProcess {
         executor_(executor_options(boot_), &fetcher_),
         server_(context_, exchange_endpoint(boot_.directory, boot_.self), boot_.key,
                 executor_.blocks(), end_process),
-        progress_(boot_.slots),
+        slots_(boot_.slots + boot_.settings.resident_slots),
+        progress_(slots_),
         state_(state_options(boot_),
                [this](StageHash hash) { return executor_.knows_stage(hash); }) {
     for (auto& progress : progress_) progress = std::make_unique<TaskExecutor::Progress>();
@@ -93,7 +99,7 @@ class WorkerProcess {
 
   /// Returns when it is time to end; false if slots still run user code.
   bool serve() {
-    for (std::uint32_t slot = 0; slot < boot_.slots; ++slot) {
+    for (std::uint32_t slot = 0; slot < slots_; ++slot) {
       threads_.emplace_back([this, slot] {  // open to signals: user code may want them
         until_context_ends([&] { serve_slot(slot); }, end_process);
         const std::scoped_lock lock(mutex_);
@@ -104,7 +110,7 @@ class WorkerProcess {
     {
       std::unique_lock lock(mutex_);
       const bool open = changed_.wait_for(lock, boot_.settings.worker_start_timeout,
-                                          [&] { return open_slots_ == boot_.slots; });
+                                          [&] { return open_slots_ == slots_; });
       if (!open) throw Error(ErrorCode::kUnreachable, "cannot reach its driver");
     }
     threads_.push_back(
@@ -184,6 +190,11 @@ class WorkerProcess {
         for (const ShuffleId shuffle : free->shuffles) executor_.blocks().release_shuffle(shuffle);
         for (const DatasetId dataset : free->datasets) executor_.blocks().release_dataset(dataset);
         for (const StateId state : free->states) executor_.states().release(state);
+      } else if (auto* told = std::get_if<WorkerState::Deliver>(&action)) {
+        fetcher_.add_peers(told->peers);
+        const std::scoped_lock lock(hosts_mutex_);
+        const auto host = hosts_.find(told->launch.attempt);
+        if (host != hosts_.end()) host->second->deliver(std::move(told->message));
       } else if (const auto* peer = std::get_if<WorkerState::ForgetPeer>(&action)) {
         fetcher_.forget(peer->worker);
       } else if (const auto* ending = std::get_if<WorkerState::End>(&action)) {
@@ -196,7 +207,9 @@ class WorkerProcess {
   void run(zmq::socket_t& socket, const WorkerState::Run& task) {
     fetcher_.add_peers(task.peers);
     TaskExecutor::Progress& progress = *progress_[task.launch.slot];
-    auto outcome = executor_.run(*task.task, progress);
+    std::unique_ptr<Host> host;
+    if (task.task->resident) host = std::make_unique<Host>(*this, socket, task.launch, progress);
+    auto outcome = executor_.run(*task.task, progress, host.get());
     perform(socket, feed([&](WorkerState& state) {
               // Another slot's stage may have taken the place of this one's meanwhile.
               if (!outcome) return state.stage_missing(task.launch.slot);
@@ -247,7 +260,7 @@ class WorkerProcess {
 
   void send_heartbeats() {
     auto socket = connect(ChannelName::Kind::kHeartbeat);
-    std::vector<std::uint64_t> steps(boot_.slots);
+    std::vector<std::uint64_t> steps(slots_);
     for (SteadyTime next = now();; next += boot_.settings.heartbeat_interval) {
       for (SteadyTime at = now(); at < next; at = now()) {
         auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(next - at));
@@ -258,7 +271,7 @@ class WorkerProcess {
                       now() - boot_.settings.heartbeat_interval);  // not in bursts after a freeze
       const std::uint64_t rss = rss_bytes();
       std::unique_lock lock(mutex_);
-      for (std::uint32_t i = 0; i < boot_.slots; ++i) {
+      for (std::uint32_t i = 0; i < slots_; ++i) {
         steps[i] = progress_[i]->steps.load(std::memory_order_relaxed);
       }
       const auto beat = state_.heartbeat(steps, rss);
@@ -301,12 +314,60 @@ class WorkerProcess {
     return true;
   }
 
+  /// Of a resident task while it runs, on its slot's thread and with that one's socket.
+  class Host final : public ResidentHost {
+   public:
+    Host(WorkerProcess& worker, zmq::socket_t& socket, const wire::LaunchId& launch,
+         const TaskExecutor::Progress& progress)
+        : worker_(worker),
+          socket_(socket),
+          launch_(launch),
+          cancelled_(progress.cancelled),
+          copier_(worker.context_, worker.boot_.key, worker.boot_.settings, worker.fetcher_,
+                  worker.boot_.self) {
+      const std::scoped_lock lock(worker_.hosts_mutex_);
+      worker_.hosts_.emplace(launch_.attempt, this);
+    }
+    ~Host() override {
+      const std::scoped_lock lock(worker_.hosts_mutex_);
+      worker_.hosts_.erase(launch_.attempt);
+    }
+
+    void report(Bytes report) override {
+      worker_.send(socket_, wire::Report{launch_, std::move(report)});
+    }
+    void listen(std::function<void(Bytes)> take) override {
+      const std::scoped_lock lock(worker_.hosts_mutex_);
+      take_ = std::move(take);
+    }
+    std::optional<WorkerId> copy(ShuffleId receiver, std::uint32_t number, const Bytes& block,
+                                 std::uint32_t release_before) override {
+      return copier_.copy(receiver, number, block, release_before, cancelled_);
+    }
+    /// Called with `hosts_mutex_` held.
+    void deliver(Bytes message) {
+      if (take_) take_(std::move(message));
+    }
+
+   private:
+    WorkerProcess& worker_;
+    zmq::socket_t& socket_;
+    const wire::LaunchId launch_;
+    const std::atomic<bool>& cancelled_;
+    BlockCopier copier_;
+    std::function<void(Bytes)> take_;  // guarded by hosts_mutex_
+  };
+
   const WorkerBoot boot_;
   zmq::context_t context_;
   BlockFetcher fetcher_;
   TaskExecutor executor_;
   BlockServer server_;
+  const std::uint32_t slots_;  // with those for resident tasks
   std::vector<std::unique_ptr<TaskExecutor::Progress>> progress_;  // by slot
+
+  std::mutex hosts_mutex_;
+  std::map<AttemptId, Host*> hosts_;  // guarded by hosts_mutex_
 
   std::mutex mutex_;
   WorkerState state_;             // guarded by mutex_

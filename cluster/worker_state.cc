@@ -23,7 +23,7 @@ constexpr std::size_t kReleasedShuffles = 1024;
 WorkerState::WorkerState(Options options, std::function<bool(StageHash)> knows_stage)
     : options_(std::move(options)),
       knows_stage_(std::move(knows_stage)),
-      slots_(options_.introduction.slots) {}
+      slots_(options_.introduction.slots + options_.introduction.resident_slots) {}
 
 WorkerState::Actions WorkerState::start(SteadyTime now) {
   started_ = last_heard_ = now;
@@ -144,6 +144,13 @@ void WorkerState::on(wire::Launch& message, SteadyTime now, Actions& actions) {
   }
 }
 
+void WorkerState::on(wire::Tell& message, SteadyTime, Actions& actions) {
+  if (message.launch.slot >= slots_.size()) return;
+  const Slot& slot = slots_[message.launch.slot];
+  if (slot.launch != message.launch || slot.task == nullptr) return;
+  actions.push_back(Deliver{message.launch, std::move(message.message), std::move(message.peers)});
+}
+
 void WorkerState::on(const wire::Cancel& message, SteadyTime, Actions& actions) {
   if (message.launch.slot >= slots_.size()) return;
   Slot& slot = slots_[message.launch.slot];
@@ -177,6 +184,9 @@ void WorkerState::end(std::string reason, SteadyTime deadline, SteadyTime now, A
   end_deadline_ = std::min(end_deadline_, deadline);
   enter(State::kEnding);
   end_reason_ = std::move(reason);
+  for (std::uint32_t i = options_.introduction.slots; i < slots_.size(); ++i) {
+    if (slots_[i].task != nullptr) actions.push_back(StopRunning{i});  // they never end otherwise
+  }
   next_timer_ = std::min(next_timer_, end_deadline_);
   end_if_due(now, actions);
 }

@@ -39,6 +39,12 @@ class WorkerState {
     std::shared_ptr<const TaskSpec> task;
     std::vector<wire::Peer> peers;
   };
+  /// Something for the resident task that runs this launch.
+  struct Deliver {
+    wire::LaunchId launch;
+    Bytes message;
+    std::vector<wire::Peer> peers;
+  };
   struct StopRunning {
     std::uint32_t slot = 0;
   };
@@ -53,7 +59,7 @@ class WorkerState {
   struct End {
     std::string reason;
   };
-  using Action = std::variant<Send, Run, StopRunning, Free, ForgetPeer, End>;
+  using Action = std::variant<Send, Run, Deliver, StopRunning, Free, ForgetPeer, End>;
   using Actions = std::vector<Action>;
 
   struct Options {
@@ -101,6 +107,7 @@ class WorkerState {
   void on(const wire::Refused& message, SteadyTime now, Actions& actions);
   void on(const wire::HeartbeatReply& message, SteadyTime now, Actions& actions);
   void on(wire::Launch& message, SteadyTime now, Actions& actions);
+  void on(wire::Tell& message, SteadyTime now, Actions& actions);
   void on(const wire::Cancel& message, SteadyTime now, Actions& actions);
   void on(const wire::Settled& message, SteadyTime now, Actions& actions);
   void on(wire::Release& message, SteadyTime now, Actions& actions);

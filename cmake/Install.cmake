@@ -1,4 +1,5 @@
-# find_package(weir) from another project: targets weir::weir (all), core, dstream, cluster, files, kafka.
+# find_package(weir) from another project: targets weir::weir (all), core, dstream, cluster, files, sockets,
+# kafka.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 

@@ -66,6 +66,15 @@ void BlockStore::release_shuffle(ShuffleId shuffle) {
   }
 }
 
+void BlockStore::release_outputs_before(ShuffleId shuffle, std::uint32_t map_partition) {
+  const std::scoped_lock lock(mutex_);
+  const auto end = outputs_.lower_bound({shuffle, map_partition});
+  for (auto at = outputs_.lower_bound({shuffle, 0}); at != end;) {
+    bytes_ -= total(at->second);
+    at = outputs_.erase(at);
+  }
+}
+
 std::uint64_t BlockStore::size_bytes() const {
   const std::scoped_lock lock(mutex_);
   return bytes_;

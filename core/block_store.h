@@ -43,6 +43,8 @@ class BlockStore {
   std::optional<Bytes> map_output(ShuffleId shuffle, std::uint32_t map_partition,
                                   std::uint32_t reduce_partition) const;
   void release_shuffle(ShuffleId shuffle);
+  /// Only the outputs of map partitions before `map_partition`.
+  void release_outputs_before(ShuffleId shuffle, std::uint32_t map_partition);
 
   /// Bytes of all that is kept.
   std::uint64_t size_bytes() const;

@@ -27,6 +27,8 @@ const ConfigKey<std::int64_t> kHashSeed("hash-seed", 0,
                                         "seed of key hashes; 0: a random one for each application");
 
 constexpr std::int64_t kMostFailures = 1'000'000;
+/// Attempts of resident tasks are numbered from here, those of jobs from 1.
+constexpr AttemptId kFirstResident = AttemptId{1} << 63;
 
 thread_local const void* current_owner = nullptr;
 thread_local std::uint64_t current_batch = 0;
@@ -78,6 +80,8 @@ void Engine::stop() {
     while (!jobs_.empty()) {
       perform(scheduler_.cancel(jobs_.begin()->first, "the context was stopped"));
     }
+    for (const auto& [attempt, callbacks] : residents_) runner_->cancel(attempt);
+    residents_.clear();
     failure_ = "the context was stopped";
     drained.set_value();
   });
@@ -130,6 +134,42 @@ void Engine::cancel_jobs(const void* owner, const std::string& reason) {
   });
 }
 
+AttemptId Engine::start_resident(internal::JobPlan plan, ResidentCallbacks callbacks) {
+  internal::StagePlan& stage = plan.stages.at(0);
+  auto task = std::make_shared<TaskSpec>();
+  task->attempt = kFirstResident + last_resident_++;
+  task->partition = stage.partitions.at(0);
+  task->program = std::move(stage.program);
+  for (internal::LeafNeed& need : stage.needs.at(0)) task->inputs.push_back(std::move(need.input));
+  task->hash_seed = hash_seed();
+  task->resident = true;
+  const AttemptId attempt = task->attempt;
+  const std::scoped_lock posting(posting_);
+  if (stopped_.load()) throw Error(ErrorCode::kCancelled, "the context was stopped");
+  runner_->post([this, task, callbacks = std::move(callbacks)]() mutable {
+    if (!failure_.empty()) return callbacks.on_ended({}, Failed{failure_});
+    residents_.emplace(task->attempt, std::move(callbacks));
+    runner_->launch(std::move(*task));
+  });
+  return attempt;
+}
+
+void Engine::tell_resident(AttemptId task, Bytes message) {
+  const std::scoped_lock posting(posting_);
+  if (stopped_.load()) return;
+  runner_->post([this, task, message = std::move(message)] {
+    if (residents_.count(task) != 0) runner_->tell(task, message);
+  });
+}
+
+void Engine::stop_resident(AttemptId task) {
+  const std::scoped_lock posting(posting_);
+  if (stopped_.load()) return;
+  runner_->post([this, task] {
+    if (residents_.erase(task) != 0) runner_->cancel(task);
+  });
+}
+
 void Engine::release_shuffle(ShuffleId shuffle) {
   if (stopped_.load()) return;
   runner_->post([this, shuffle] {
@@ -176,6 +216,14 @@ void Engine::notify(void (Listener::*handler)(const Event&), Event event) {
 }
 
 void Engine::on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) {
+  if (attempt >= kFirstResident) {
+    const auto resident = residents_.extract(attempt);
+    if (!resident.empty()) resident.mapped().on_ended(worker, std::move(outcome));
+    return;
+  }
+  if (const auto* failed = std::get_if<FetchFailed>(&outcome)) {
+    received_blocks_.on_fetch_failed(*failed);
+  }
   perform(scheduler_.on_outcome(attempt, worker, std::move(outcome)));
 }
 
@@ -187,7 +235,13 @@ void Engine::on_worker_added(WorkerId worker, std::uint32_t slots) {
 void Engine::on_worker_lost(WorkerId worker, const std::string& reason) {
   log_warning("worker " + to_string(worker) + " lost: " + reason);
   notify(&Listener::on_worker_lost, WorkerLost{worker, reason});
+  received_blocks_.on_worker_lost(worker);
   perform(scheduler_.on_worker_lost(worker));
+}
+
+void Engine::on_report(AttemptId attempt, WorkerId worker, Bytes report) {
+  const auto resident = residents_.find(attempt);
+  if (resident != residents_.end()) resident->second.on_report(worker, std::move(report));
 }
 
 void Engine::on_result_refused(WorkerId worker, AttemptId attempt) {
@@ -198,6 +252,9 @@ void Engine::on_failure(const std::string& reason) {
   failure_ = reason;
   log_error(reason);
   perform(scheduler_.on_failure(reason));
+  for (auto& [attempt, callbacks] : std::exchange(residents_, {})) {
+    callbacks.on_ended({}, Failed{reason});
+  }
 }
 
 void Engine::finish(JobId id,
@@ -238,8 +295,8 @@ void Engine::perform(DagScheduler::Actions actions) {
   }
 }
 
-/// The versions that a task works on are looked up as late as this, so that a task that is tried
-/// again is told of what was installed meanwhile.
+/// The versions and received blocks that a task works on are looked up as late as this, so that a
+/// task that is tried again is told of what has changed meanwhile.
 void Engine::launch(TaskSpec task) {
   for (StateInput& need : task.states) {
     StateInput input =
@@ -249,6 +306,7 @@ void Engine::launch(TaskSpec task) {
     input.withheld = need.withheld;
     need = std::move(input);
   }
+  received_blocks_.locate(task);
   runner_->launch(std::move(task));
 }
 

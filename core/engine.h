@@ -13,6 +13,7 @@
 #include "weir/core/config.h"
 #include "weir/core/dag_scheduler.h"
 #include "weir/core/listener.h"
+#include "weir/core/received_blocks.h"
 #include "weir/core/stage.h"
 #include "weir/core/state/state_tracker.h"
 #include "weir/core/task.h"
@@ -46,6 +47,23 @@ class Engine final : private TaskRunner::Observer {
   /// the reason.
   void cancel_jobs(const void* owner, const std::string& reason);
 
+  /// What is told of a resident task, on the decision thread: it must not wait there.
+  struct ResidentCallbacks {
+    std::function<void(WorkerId worker, Bytes report)> on_report;
+    /// The last one; it may be missing for a task that was stopped.
+    std::function<void(WorkerId worker, TaskOutcome outcome)> on_ended;
+  };
+  /// Runs the one task of the plan beside the slots, once, until it ends. It waits for a worker
+  /// that has room for it.
+  AttemptId start_resident(internal::JobPlan plan, ResidentCallbacks callbacks);
+  /// See ResidentHost.
+  void tell_resident(AttemptId task, Bytes message);
+  /// Cancels it; what is said of it afterwards is not told.
+  void stop_resident(AttemptId task);
+  /// Worker processes, when all are there.
+  std::uint32_t total_workers() const { return runner_->total_workers(); }
+  ReceivedBlocks& received_blocks() { return received_blocks_; }
+
   void release_shuffle(ShuffleId shuffle);
   void release_dataset(DatasetId dataset);
 
@@ -75,6 +93,7 @@ class Engine final : private TaskRunner::Observer {
   void on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) override;
   void on_worker_added(WorkerId worker, std::uint32_t slots) override;
   void on_worker_lost(WorkerId worker, const std::string& reason) override;
+  void on_report(AttemptId attempt, WorkerId worker, Bytes report) override;
   void on_result_refused(WorkerId worker, AttemptId attempt) override;
   void on_failure(const std::string& reason) override;
   void perform(DagScheduler::Actions actions);
@@ -92,9 +111,12 @@ class Engine final : private TaskRunner::Observer {
   std::atomic<StateId> last_state_{0};
   std::atomic<bool> stopped_{false};
 
+  std::atomic<AttemptId> last_resident_{0};
   StateTracker states_;
+  ReceivedBlocks received_blocks_;
   DagScheduler scheduler_;                             // decision thread only
   std::map<JobId, std::unique_ptr<PendingJob>> jobs_;  // decision thread only
+  std::map<AttemptId, ResidentCallbacks> residents_;   // decision thread only
   std::string failure_;  // decision thread only; nothing runs any more
 
   std::mutex listeners_mutex_;

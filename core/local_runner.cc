@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "weir/core/error.h"
+#include "weir/core/resident_host.h"
 #include "weir/core/runner_registry.h"
 #include "weir/core/task_executor.h"
 
@@ -42,6 +43,7 @@ class LocalRunner final : public TaskRunner {
     tasks_changed_.notify_all();
     slot_threads_.clear();  // joins
     if (decision_thread_.joinable()) decision_thread_.join();
+    resident_threads_.clear();  // it starts them
   }
 
   void post(std::function<void()> event) override {
@@ -54,6 +56,7 @@ class LocalRunner final : public TaskRunner {
   }
 
   void launch(TaskSpec task) override {
+    if (task.resident) return start_resident(std::move(task));
     {
       const std::scoped_lock lock(mutex_);
       tasks_.push_back(std::move(task));
@@ -68,12 +71,73 @@ class LocalRunner final : public TaskRunner {
     if (running != running_.end()) running->second->cancelled.store(true);
   }
 
+  void tell(AttemptId attempt, Bytes message) override {
+    std::shared_ptr<Host> host;
+    {
+      const std::scoped_lock lock(mutex_);
+      const auto found = hosts_.find(attempt);
+      if (found == hosts_.end()) return;
+      host = found->second;
+    }
+    host->deliver(std::move(message));
+  }
+
   void release_shuffle(ShuffleId shuffle) override { executor_.blocks().release_shuffle(shuffle); }
   void release_dataset(DatasetId dataset) override { executor_.blocks().release_dataset(dataset); }
   void release_state(StateId state) override { executor_.states().release(state); }
   std::uint32_t total_slots() const override { return slots_; }
+  std::uint32_t total_workers() const override { return 1; }
 
  private:
+  /// There is no other worker.
+  class Host final : public ResidentHost {
+   public:
+    Host(LocalRunner& runner, AttemptId attempt) : runner_(runner), attempt_(attempt) {}
+
+    void report(Bytes report) override {
+      runner_.post([this_runner = &runner_, attempt = attempt_, report = std::move(report)] {
+        this_runner->observer_->on_report(attempt, {}, report);
+      });
+    }
+    void listen(std::function<void(Bytes)> take) override {
+      const std::scoped_lock lock(mutex_);
+      take_ = std::move(take);
+    }
+    std::optional<WorkerId> copy(ShuffleId, std::uint32_t, const Bytes&, std::uint32_t) override {
+      return std::nullopt;
+    }
+    void deliver(Bytes message) {
+      const std::scoped_lock lock(mutex_);
+      if (take_) take_(std::move(message));
+    }
+
+   private:
+    LocalRunner& runner_;
+    const AttemptId attempt_;
+    std::mutex mutex_;
+    std::function<void(Bytes)> take_;  // guarded by mutex_
+  };
+
+  /// On a thread of its own.
+  void start_resident(TaskSpec task) {
+    const std::scoped_lock lock(mutex_);
+    for (const AttemptId ended : std::exchange(ended_residents_, {})) {
+      resident_threads_.erase(ended);  // joins what has nothing left to do
+    }
+    if (stopping_) return;
+    const AttemptId attempt = task.attempt;
+    const auto progress = std::make_shared<TaskExecutor::Progress>();
+    const auto host = std::make_shared<Host>(*this, attempt);
+    running_[attempt] = progress.get();
+    hosts_.emplace(attempt, host);
+    resident_threads_[attempt] = std::jthread([this, task = std::move(task), progress, host] {
+      std::unique_lock running(mutex_);
+      run(task, *progress, host.get(), running);
+      hosts_.erase(task.attempt);
+      ended_residents_.push_back(task.attempt);
+    });
+  }
+
   static TaskExecutor::Options options() {
     TaskExecutor::Options options;
     options.inline_limit = 0;
@@ -106,16 +170,22 @@ class LocalRunner final : public TaskRunner {
       tasks_.pop_front();
       TaskExecutor::Progress progress;
       running_[task.attempt] = &progress;
-      lock.unlock();
-      auto outcome = std::make_shared<TaskOutcome>(executor_.run(task, progress).value());
-      lock.lock();
-      running_.erase(task.attempt);
-      if (stopping_) return;
-      events_.push_back([this, attempt = task.attempt, outcome] {
-        observer_->on_outcome(attempt, {}, std::move(*outcome));
-      });
-      events_changed_.notify_one();
+      run(task, progress, nullptr, lock);
     }
+  }
+
+  /// Called, and left, with the lock of mutex_ held.
+  void run(const TaskSpec& task, TaskExecutor::Progress& progress, ResidentHost* host,
+           std::unique_lock<std::mutex>& lock) {
+    lock.unlock();
+    auto outcome = std::make_shared<TaskOutcome>(executor_.run(task, progress, host).value());
+    lock.lock();
+    running_.erase(task.attempt);
+    if (stopping_) return;
+    events_.push_back([this, attempt = task.attempt, outcome] {
+      observer_->on_outcome(attempt, {}, std::move(*outcome));
+    });
+    events_changed_.notify_one();
   }
 
   const std::uint32_t slots_;
@@ -128,8 +198,11 @@ class LocalRunner final : public TaskRunner {
   std::deque<std::function<void()>> events_;
   std::deque<TaskSpec> tasks_;
   std::unordered_map<AttemptId, TaskExecutor::Progress*> running_;
+  std::unordered_map<AttemptId, std::shared_ptr<Host>> hosts_;  // of resident tasks
+  std::vector<AttemptId> ended_residents_;                      // whose threads have to be joined
   bool stopping_ = false;
 
+  std::unordered_map<AttemptId, std::jthread> resident_threads_;  // decision thread, then `stop`
   std::jthread decision_thread_;
   std::vector<std::jthread> slot_threads_;
 };

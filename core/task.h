@@ -62,6 +62,8 @@ struct LeafInput {
   Bytes bytes;                         ///< a source's description of the partition, or its data
   std::shared_ptr<const Block> block;  ///< set instead of `bytes` where the process is the same
   bool is_shuffle = false;
+  /// Of a source it is the receiver whose block the one segment is; 0: no block. See
+  /// ReceivedBlocks.
   ShuffleId shuffle = 0;
   std::vector<Segment> segments;  ///< in map-partition order
 
@@ -114,6 +116,9 @@ struct TaskSpec {
   std::uint64_t batch = 0;  ///< sequence number of the batch, 0 outside streaming
   Time batch_time{};
   Bytes job_bytes;  ///< what all tasks of the job are told and no stage holds (a CommitId, say)
+  /// Runs beside the slots until it is told to end, and has words with the driver meanwhile; see
+  /// ResidentHost.
+  bool resident = false;
   std::vector<WorkerId> preferred;  ///< workers that hold its data, best first; may be empty
   bool sticky = false;              ///< runs nowhere else while the first of them is alive
 };
@@ -230,6 +235,8 @@ class TaskRunner {
     virtual void on_worker_lost(WorkerId worker, const std::string& reason) = 0;
     /// A result was refused because its worker had been declared lost or its attempt given up.
     virtual void on_result_refused(WorkerId worker, AttemptId attempt) = 0;
+    /// A resident task says something; see ResidentHost::report.
+    virtual void on_report(AttemptId /*attempt*/, WorkerId /*worker*/, Bytes /*report*/) {}
     /// No work can ever run again (no worker could be started, say); fails every job.
     virtual void on_failure(const std::string& reason) = 0;
   };
@@ -246,6 +253,8 @@ class TaskRunner {
 
   virtual void launch(TaskSpec task) = 0;
   virtual void cancel(AttemptId attempt) = 0;
+  /// Says something to a resident task. It may be lost, or overtake what was said before.
+  virtual void tell(AttemptId attempt, Bytes message) = 0;
   /// Frees the map outputs of a shuffle / the stored blocks of a dataset, everywhere.
   virtual void release_shuffle(ShuffleId shuffle) = 0;
   virtual void release_dataset(DatasetId dataset) = 0;
@@ -254,6 +263,8 @@ class TaskRunner {
 
   /// Tasks that can run at once when all workers are there. Any thread.
   virtual std::uint32_t total_slots() const = 0;
+  /// Processes that these slots are in. Any thread.
+  virtual std::uint32_t total_workers() const = 0;
 };
 
 }  // namespace weir

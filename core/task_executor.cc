@@ -61,9 +61,10 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
   return loaded;
 }
 
-std::optional<TaskOutcome> TaskExecutor::run(const TaskSpec& task, Progress& progress) {
+std::optional<TaskOutcome> TaskExecutor::run(const TaskSpec& task, Progress& progress,
+                                             ResidentHost* host) {
   const SteadyTime start = Clock::system().steady_now();
-  internal::TaskRun run(task, options_, blocks_, states_, fetcher_, progress);
+  internal::TaskRun run(task, options_, blocks_, states_, fetcher_, progress, host);
   TaskOutcome outcome;
   try {
     const auto loaded = stage(*task.program);

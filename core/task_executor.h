@@ -15,6 +15,7 @@
 namespace weir {
 
 class LoadedStage;
+class ResidentHost;
 
 /// Gets the segments of map outputs that are not in this process. One per runner; thread-safe.
 class SegmentFetcher {
@@ -62,8 +63,10 @@ class TaskExecutor {
   };
 
   /// Runs one attempt to its end. User exceptions become `Failed`. Nothing if
-  /// `task.program->bytes` is empty and the stage is not loaded (any more). Never throws.
-  std::optional<TaskOutcome> run(const TaskSpec& task, Progress& progress);
+  /// `task.program->bytes` is empty and the stage is not loaded (any more). Never throws. `host`:
+  /// of a resident task.
+  std::optional<TaskOutcome> run(const TaskSpec& task, Progress& progress,
+                                 ResidentHost* host = nullptr);
 
   BlockStore& blocks() { return blocks_; }
   StateStore& states() { return states_; }

@@ -24,7 +24,8 @@ const TaskContext& TaskContext::current() {
 namespace internal {
 
 TaskRun::TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
-                 StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress)
+                 StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress,
+                 ResidentHost* host)
     : TaskContext(task, progress),
       task_(task),
       options_(options),
@@ -32,9 +33,19 @@ TaskRun::TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, Blo
       states_(states),
       fetcher_(fetcher),
       progress_(progress),
+      host_(host),
       outer_(std::exchange(current_task, this)) {}
 
 TaskRun::~TaskRun() { current_task = outer_; }
+
+TaskRun& TaskRun::current() {
+  return const_cast<TaskRun&>(static_cast<const TaskRun&>(TaskContext::current()));
+}
+
+ResidentHost& TaskRun::host() const {
+  if (host_ == nullptr) throw Error(ErrorCode::kInternal, "a task that is not resident has no host");
+  return *host_;
+}
 
 const LeafInput& TaskRun::input(std::uint32_t node, std::uint32_t partition) const {
   for (const LeafInput& input : task_.inputs) {
@@ -136,6 +147,17 @@ void TaskRun::read_segments(const LeafInput& input,
       if (failure) signal(std::move(*failure));
     }
   }
+}
+
+std::optional<Bytes> TaskRun::read_received(const LeafInput& input) {
+  const Segment& block = input.segments.at(0);
+  if (auto here = blocks_.map_output(input.shuffle, block.map_partition, 0)) return here;
+  if (block.size == 0) return std::nullopt;
+  LeafInput whole = input;
+  whole.partition = 0;  // a block is not dealt to reducers
+  std::optional<Bytes> read;
+  read_segments(whole, [&](const Bytes& bytes) { read = bytes; });
+  return read;
 }
 
 void TaskRun::count_records(std::size_t records) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "weir/core/resident_host.h"
 #include "weir/core/task_executor.h"
 
 namespace weir {
@@ -43,13 +44,20 @@ struct TaskSignal {};
 /// counters. Used by the task's thread only.
 class TaskRun final : public TaskContext {
  public:
+  /// `host`: null unless the task is resident.
   TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
-          StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress);
+          StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress,
+          ResidentHost* host = nullptr);
   ~TaskRun();
   TaskRun(const TaskRun&) = delete;
   TaskRun& operator=(const TaskRun&) = delete;
 
+  /// That of the calling thread; there is one.
+  static TaskRun& current();
+
   const TaskSpec& task() const { return task_; }
+  /// Throws Error(kInternal) unless the task is resident.
+  ResidentHost& host() const;
   BlockStore& blocks() { return blocks_; }
   std::uint64_t hash_seed() const { return task_.hash_seed; }
   const TaskExecutor::Options& options() const { return options_; }
@@ -60,6 +68,10 @@ class TaskRun final : public TaskContext {
   const CacheSlot* cached_as(std::uint32_t node) const;
   /// The map outputs of a shuffle leaf, in map-partition order. Signals `FetchFailed`.
   void read_segments(const LeafInput& input, const std::function<void(const Bytes&)>& consume);
+
+  /// A block that a receiver kept, from this worker or the one that the input names; nothing if it
+  /// names none. Signals `FetchFailed`.
+  std::optional<Bytes> read_received(const LeafInput& input);
 
   /// The version of state that a leaf works on; signals `NeedInputs` if it was withheld.
   const StateInput& state(std::uint32_t node, std::uint32_t partition) const;
@@ -98,6 +110,7 @@ class TaskRun final : public TaskContext {
   StateStore& states_;
   SegmentFetcher* const fetcher_;
   TaskExecutor::Progress& progress_;
+  ResidentHost* const host_;
   const TaskContext* const outer_;
   mutable std::optional<TaskOutcome> signalled_;
   std::vector<StoredBlock> stored_;

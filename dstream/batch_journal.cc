@@ -65,6 +65,10 @@ void BatchJournal::close() {
   if (checkpoint_thread_.joinable()) checkpoint_thread_.join();
 }
 
+std::string BatchJournal::directory() const {
+  return std::filesystem::absolute(options_.directory).string();
+}
+
 std::string BatchJournal::state_directory() const {
   return (std::filesystem::absolute(options_.directory) / kStateFolder).string();
 }

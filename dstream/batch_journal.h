@@ -60,6 +60,7 @@ class BatchJournal {
   const LogIdentity& identity() const { return log_->identity(); }
   std::uint64_t epoch() const { return log_->epoch(); }
   /// Absolute, for workers.
+  std::string directory() const;
   std::string state_directory() const;
 
   /// Matches the graph's stateful operators and inputs with what was recorded and tells the tracker

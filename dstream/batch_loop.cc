@@ -319,6 +319,7 @@ void BatchLoop::finish_batch(const BatchScheduler::BatchDone& done) {
   info.checkpoint_time = checkpoint_time_;
   parts_.events.post(&StreamingListener::on_batch_completed, std::move(info));
   if (done.failed) return;
+  for (const auto& input : parts_.graph->inputs()) input->done(batch.time);
   if (parts_.journal == nullptr) release_inputs(batch);
   options_.on_batch_done(batch.sequence);
 }

@@ -42,7 +42,7 @@ class SourceInput final : public StreamInput {
   }
 
   std::string position() const override { return encode(position_); }
-  bool is_replayable() const override { return true; }
+  AfterRestart after_restart() const override { return AfterRestart::kReadAgain; }
   void restore(const Batch& batch, const BatchInput& input) override {
     deliver(batch.time, read_position(input.from), read_position(input.end));
     resume(input.end);

@@ -18,12 +18,27 @@
 /// that generates batches; `InputStreamNode` is the stream, on the thread that runs them.
 namespace weir::internal {
 
+class StreamingEvents;
+
 /// How much a batch may take.
 struct CutLimit {
   std::optional<double> max_records_per_second = {};
   bool nothing = false;  ///< it is left to a later batch; for inputs that can
   /// Set when no batch follows, see `SourceLimit`.
   std::optional<Duration> last_wait = {};
+};
+
+/// Where an input finds itself.
+struct InputPlace {
+  StreamingEvents& events;  ///< outlives it
+  std::string checkpoint_directory = {};  ///< absolute; empty: there is none
+};
+
+/// What becomes of an earlier driver's batches that have to be run again.
+enum class AfterRestart {
+  kReadAgain,
+  kLost,     ///< they are run without what this input gave them
+  kRefused,  ///< so a checkpoint directory makes no sense
 };
 
 /// The side that cuts. One thread at a time.
@@ -35,13 +50,14 @@ class StreamInput {
   virtual const std::string& name() const = 0;
   /// Its stream.
   virtual std::shared_ptr<StreamNode> stream() const = 0;
+  /// The first thing that is called. Throws.
+  virtual void attach(const InputPlace& /*place*/) {}
   /// Called by `start`, before the first batch; finds where to begin unless that was restored. Grid
   /// points up to `resumed_after` are an earlier driver's. Throws.
   virtual void start(Time /*resumed_after*/) {}
   /// Fixes what the batch owns, hands its RDD to the stream and describes it. Throws.
   virtual BatchInput cut(const Batch& batch, const CutLimit& limit) = 0;
-  /// Whether an earlier driver's batches can be read again.
-  virtual bool is_replayable() const { return false; }
+  virtual AfterRestart after_restart() const { return AfterRestart::kRefused; }
   /// Before `start`: what an earlier driver's batch owns, in ascending order. Throws
   /// Error(kCorrupt) if the positions cannot be read.
   virtual void restore(const Batch& batch, const BatchInput& input);
@@ -49,6 +65,8 @@ class StreamInput {
   virtual std::string position() const { return {}; }
   /// Before `start`: where the next batch begins, when no restored one says it.
   virtual void resume(const std::string& position);
+  /// The batch at this time has succeeded.
+  virtual void done(Time) {}
   /// Batches up to `time` are done, will not be run again, and their RDDs are forgotten.
   virtual void release(Time) {}
   /// Nothing is cut any more.

@@ -17,6 +17,8 @@
 namespace weir::internal {
 
 Recovery StreamStart::run(BatchJournal::Callbacks callbacks) const {
+  const std::string directory = parts_.journal ? parts_.journal->directory() : std::string();
+  for (const auto& input : parts_.graph->inputs()) input->attach({parts_.events, directory});
   attach_states();
   Recovery recovery = recover(std::move(callbacks));
   for (const auto& input : parts_.graph->inputs()) {
@@ -46,11 +48,17 @@ Recovery StreamStart::recover(BatchJournal::Callbacks callbacks) const {
   if (parts_.journal == nullptr) return {};
   const auto& inputs = parts_.graph->inputs();
   for (const auto& input : inputs) {
-    if (input->is_replayable()) continue;
+    if (input->after_restart() == AfterRestart::kReadAgain) continue;
+    if (input->after_restart() == AfterRestart::kLost) {
+      log_warning("what " + input->name() +
+                  " has received and no batch has finished with is lost when the driver dies; set "
+                  "weir.receiver.log to keep it");
+      continue;
+    }
     throw Error(ErrorCode::kInvalidArgument,
                 input->name() +
                     " cannot be read again after a restart, so it cannot be used with a "
-                    "checkpoint directory; use a replayable source (source_stream)");
+                    "checkpoint directory; use a replayable source (source_stream) or a receiver");
   }
   if (const StatefulOperator* const stateful = parts_.graph->under_a_window()) {
     throw Error(ErrorCode::kInvalidArgument,

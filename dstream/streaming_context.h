@@ -11,6 +11,7 @@
 #include "weir/dstream/batch_clock.h"
 #include "weir/dstream/dstream.h"
 #include "weir/dstream/queue_stream.h"
+#include "weir/dstream/receiver_stream.h"
 #include "weir/dstream/source_stream.h"
 #include "weir/dstream/state_operators.h"
 #include "weir/dstream/streaming_listener.h"
@@ -80,6 +81,16 @@ class StreamingContext {
     return add_input(std::make_shared<internal::SourceInput<S>>(graph(), input_name("source"),
                                                                 std::move(source)));
   }
+  /// A stream of what a receiver stores, see receiver.h.
+  template <internal::AnyReceiver R>
+  auto receiver_stream(const R& receiver, ReceiverOptions options = {}) const {
+    return add_input(std::make_shared<internal::ReceiverInput<R>>(graph(), input_name("receiver"),
+                                                                  receiver, options));
+  }
+  /// The lines that a server at `host`:`port` sends, by a receiver: see sockets::LineReceiver
+  /// (connectors/sockets.h, which weir.h includes).
+  template <class Port = std::uint16_t>
+  auto socket_text_stream(std::string host, Port port, ReceiverOptions options = {}) const;
   /// A stream of RDDs that are put into a queue, from any thread: `{.one_at_a_time, .default_rdd}`.
   /// Throws Error(kInvalidArgument) for a null queue.
   template <class T>

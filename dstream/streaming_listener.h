@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "weir/core/sink.h"
+#include "weir/core/task.h"
 #include "weir/dstream/batch.h"
 
 namespace weir {
@@ -94,6 +95,20 @@ struct StateReplayInfo {
   Duration duration{};
 };
 
+/// A receiver, each time it has been started on a worker.
+struct ReceiverInfo {
+  std::string name;  ///< of its input stream
+  WorkerId worker;   ///< where it runs, or ran
+  std::string last_error = {};
+};
+
+/// What a receiver stored, no batch has finished with, and no worker has any more.
+struct ReceivedDataLost {
+  std::string name;  ///< of the input stream
+  std::uint64_t blocks = 0;
+  std::uint64_t records = 0;
+};
+
 /// Told of what happens in a streaming context, in order, on a thread of its own; workers, stages
 /// and tasks are told to a `Listener` of the `Context`. Exceptions are logged. Must not wait for
 /// the streaming context: `stop` and `await_termination` throw there.
@@ -109,6 +124,11 @@ class StreamingListener {
   virtual void on_batch_completed(const BatchInfo&) {}
   virtual void on_output_operation_started(const OutputOperationInfo&) {}
   virtual void on_output_operation_completed(const OutputOperationInfo&) {}
+  virtual void on_receiver_started(const ReceiverInfo&) {}
+  /// It has ended with an error and is started again, or has got over one.
+  virtual void on_receiver_error(const ReceiverInfo&) {}
+  virtual void on_receiver_stopped(const ReceiverInfo&) {}
+  virtual void on_received_data_lost(const ReceivedDataLost&) {}
   virtual void on_state_replayed(const StateReplayInfo&) {}
   virtual void on_checkpoint_completed(const CheckpointInfo&) {}
 };

@@ -110,9 +110,10 @@ std::vector<std::string> a_frame_of_each_message() {
   std::vector<std::string> frames;
   for (const auto& message : to_driver) frames.push_back(to_frame(message, key()));
   for (const auto& message : to_worker) frames.push_back(to_frame(message, key()));
-  frames.push_back(to_frame(wire::FetchRequest{1, 40, 5, {{0, 0, 256}, {1, 256, 44}}}, key()));
-  frames.push_back(to_frame(wire::FetchAnswer(wire::FetchChunk{1, {0, 0, 256}}), key()));
-  frames.push_back(to_frame(wire::FetchAnswer(wire::FetchError{1, 3, "not there"}), key()));
+  frames.push_back(to_frame(
+      wire::ExchangeRequest(wire::FetchRequest{1, 40, 5, {{0, 0, 256}, {1, 256, 44}}}), key()));
+  frames.push_back(to_frame(wire::ExchangeAnswer(wire::FetchChunk{1, {0, 0, 256}}), key()));
+  frames.push_back(to_frame(wire::ExchangeAnswer(wire::FetchError{1, 3, "not there"}), key()));
   return frames;
 }
 
@@ -269,7 +270,7 @@ TEST(Messages, TheWrongEndRefusesThem) {
   const std::string outcome = to_frame(wire::ToDriver(wire::Outcome{}), key());
   EXPECT_THROW(wire::from_frame<wire::ToDriver>(opened(shutdown)), Error);
   EXPECT_THROW(wire::from_frame<wire::ToWorker>(opened(outcome)), Error);
-  EXPECT_THROW(wire::from_frame<wire::FetchAnswer>(opened(shutdown)), Error);
+  EXPECT_THROW(wire::from_frame<wire::ExchangeAnswer>(opened(shutdown)), Error);
 }
 
 TEST(Messages, APayloadThatIsNoMessageIsAnErrorNotACrash) {
@@ -292,7 +293,7 @@ TEST(Messages, APayloadThatIsNoMessageIsAnErrorNotACrash) {
         } catch (const Error&) {
         }
         try {
-          (void)wire::from_frame<wire::FetchAnswer>(opened);
+          (void)wire::from_frame<wire::ExchangeAnswer>(opened);
         } catch (const Error&) {
         }
       }
