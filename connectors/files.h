@@ -18,8 +18,12 @@ namespace files {
 ///
 /// Throws Error(kInvalidArgument) for options that make no sense; the directory is first looked at
 /// when the streaming context starts.
-inline DStream<std::string> text_stream(const StreamingContext& stream, std::string directory,
-                                        FileStreamOptions options = {}) {
+///
+/// A template, as all here, so that a program that includes weir.h and reads no files need not link
+/// the connector.
+template <class Stream = StreamingContext>
+DStream<std::string> text_stream(const Stream& stream, std::string directory,
+                                 FileStreamOptions options = {}) {
   return stream.source_stream(Source(std::move(directory), options));
 }
 
@@ -27,9 +31,9 @@ inline DStream<std::string> text_stream(const StreamingContext& stream, std::str
 /// A file whose length is no multiple of it ends the stream, before a batch owns the file.
 ///
 /// Throws Error(kInvalidArgument) for 0 and for options that make no sense.
-inline DStream<std::string> record_stream(const StreamingContext& stream, std::string directory,
-                                          std::uint64_t record_bytes,
-                                          FileStreamOptions options = {}) {
+template <class Stream = StreamingContext>
+DStream<std::string> record_stream(const Stream& stream, std::string directory,
+                                   std::uint64_t record_bytes, FileStreamOptions options = {}) {
   if (record_bytes == 0) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a stream of binary records: the length of a record must be at least 1 byte");

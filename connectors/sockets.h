@@ -16,8 +16,11 @@ namespace sockets {
 ///
 /// Throws Error(kInvalidArgument) for a port that is none and options that make no sense; the
 /// server is first looked for when the streaming context has started.
-inline DStream<std::string> text_stream(const StreamingContext& stream, std::string host,
-                                        std::int64_t port, ReceiverOptions options = {}) {
+///
+/// A template, so that a program that includes weir.h and needs none need not link the connector.
+template <class Stream = StreamingContext>
+DStream<std::string> text_stream(const Stream& stream, std::string host, std::int64_t port,
+                                 ReceiverOptions options = {}) {
   return stream.receiver_stream(LineReceiver(std::move(host), port), options);
 }
 

@@ -46,7 +46,8 @@ using source_partition_t = std::ranges::range_value_t<decltype(std::declval<S&>(
 ///     std::uint64_t records(const Partition& partition);   // optional: elements, for listeners
 ///
 /// Positions and partitions are serializable values. [from, end) must give the same elements
-/// whenever it is read, on any worker. The source itself is shipped to workers: it is default
+/// whenever it is read, on any worker; a batch that ends where it begins, by the encoded positions,
+/// has none, and `plan` is not asked. The source itself is shipped to workers: it is default
 /// constructible, copyable and, unless it is empty, serializable; what it writes is what `read`
 /// needs, the same for every batch.
 ///

@@ -86,8 +86,11 @@ class SourceInput final : public StreamInput {
  private:
   /// What the batch at `time` reads; returns its number of elements if that is known.
   std::optional<std::uint64_t> deliver(Time time, const Position& from, const Position& end) {
-    auto planned = source_.plan(from, end);
-    std::vector<Partition> partitions(std::ranges::begin(planned), std::ranges::end(planned));
+    std::vector<Partition> partitions;
+    if (encode(from) != encode(end)) {  // a position may say what the batch that ends there owns
+      auto planned = source_.plan(from, end);
+      partitions.assign(std::ranges::begin(planned), std::ranges::end(planned));
+    }
     const auto records = count(partitions);
     node_->deliver(time, [engine = engine_, reader = reader_, partitions = std::move(partitions)] {
       return read_partitions(engine, reader, partitions, "source_stream");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -35,8 +36,9 @@ const ProcessExit kCrashed{ProcessExit::Kind::kSignalled, SIGSEGV};
 /// A driver whose workers, processes and clock are the test.
 class Cluster {
  public:
-  explicit Cluster(std::uint32_t places, std::uint32_t slots = 1, ClusterSettings with = settings())
-      : slots_(slots), driver_({with, places, {{5, "job"}}}) {
+  explicit Cluster(std::uint32_t places, std::uint32_t slots = 1, ClusterSettings with = settings(),
+                   std::uint32_t resident_slots = 0)
+      : slots_(slots), resident_slots_(resident_slots), driver_({with, places, {{5, "job"}}}) {
     driver_.start(now);
     collect();
   }
@@ -52,7 +54,8 @@ class Cluster {
 
   void register_worker(WorkerId worker, std::vector<ModuleId> modules = {{5, "job"}}) {
     say(worker,
-        wire::Register{worker, 100, slots_, std::move(modules), "ipc:///" + to_string(worker)});
+        wire::Register{worker, 100, slots_, std::move(modules), "ipc:///" + to_string(worker),
+                       resident_slots_});
   }
 
   void say(WorkerId from, wire::ToDriver message) {
@@ -74,6 +77,10 @@ class Cluster {
   }
   void cancel(AttemptId attempt) {
     driver_.cancel(attempt, now);
+    collect();
+  }
+  void tell(AttemptId attempt, Bytes message) {
+    driver_.tell(attempt, std::move(message));
     collect();
   }
   void exited(WorkerId worker, ProcessExit exit) {
@@ -190,6 +197,7 @@ class Cluster {
   }
 
   const std::uint32_t slots_;
+  const std::uint32_t resident_slots_;
   ClusterDriver driver_;
   std::map<WorkerId, std::uint64_t> beats_;
 };
@@ -1112,6 +1120,73 @@ TEST(ClusterSettings, RefuseValuesOutsideTheirRange) {
   EXPECT_THROW(ClusterSettings::from(Config().set("cluster.frame-bytes", "1")), std::exception);
   EXPECT_EQ(ClusterSettings::from(Config().set("cluster.locality-wait", "5ms")).locality_wait,
             Duration(5ms));
+}
+
+// --- resident tasks ---
+
+TaskSpec resident(AttemptId attempt) {
+  TaskSpec task;
+  task.attempt = attempt;
+  task.resident = true;
+  return task;
+}
+
+TEST(ResidentTasks, RunBesideTheSlotsAndAreSpread) {
+  Cluster cluster(2, 1, settings(), 2);
+  cluster.up();
+  for (AttemptId attempt = 1; attempt <= 5; ++attempt) cluster.launch(resident(attempt));
+  cluster.launch(10, 0);
+  cluster.launch(11, 1);
+  std::map<std::uint32_t, int> by_worker;
+  for (AttemptId attempt = 1; attempt <= 4; ++attempt) {
+    const auto& [worker, launch] = cluster.launched.at(attempt);
+    ++by_worker[worker.slot];
+    EXPECT_GE(launch.slot, 1u) << "behind the slots of other tasks";
+  }
+  EXPECT_EQ(by_worker, (std::map<std::uint32_t, int>{{0, 2}, {1, 2}}));
+  EXPECT_EQ(cluster.launched.count(5), 0u) << "there is no room";
+  EXPECT_EQ(cluster.launched.at(10).second.slot, 0u);
+  EXPECT_EQ(cluster.launched.at(11).second.slot, 0u);
+  cluster.answer(3);
+  EXPECT_EQ(cluster.launched.count(5), 1u);
+}
+
+TEST(ResidentTasks, HaveWordsWithTheDriver) {
+  Cluster cluster(2, 1, settings(), 1);
+  cluster.up().launch(resident(1));
+  const auto [worker, launch] = cluster.launched.at(1);
+  cluster.say(worker, wire::Report{launch, Bytes("report")});
+  const auto reports = cluster.take<ClusterDriver::TellReport>();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].attempt, 1u);
+  EXPECT_EQ(reports[0].worker, worker);
+  EXPECT_EQ(reports[0].report.view(), "report");
+  cluster.tell(1, Bytes("orders"));
+  cluster.tell(99, Bytes("for nobody"));
+  const auto sent = cluster.sent<wire::Tell>();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].second.launch, launch);
+  ASSERT_EQ(sent[0].second.peers.size(), 1u) << "the other worker, for copies";
+  EXPECT_NE(sent[0].second.peers[0].worker, worker);
+  cluster.answer(1);
+  cluster.say(worker, wire::Report{launch, Bytes("late")});
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellReport>().empty());
+}
+
+TEST(ResidentTasks, MayMakeNoProgressAndEndWithTheirWorker) {
+  Cluster cluster(1, 1, settings(), 1);
+  cluster.up().launch(resident(1));
+  const auto worker = cluster.launched.at(1).first;
+  for (int i = 0; i < 4000; ++i) {
+    cluster.pass(100ms);
+    cluster.beat(worker, {{}, cluster.running(1)});
+    cluster.tick();
+  }
+  EXPECT_TRUE(cluster.take<ClusterDriver::TellLost>().empty());
+  cluster.exited(worker, kKilled);
+  const auto outcomes = cluster.take<ClusterDriver::TellOutcome>();
+  ASSERT_EQ(outcomes.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<AttemptLost>(outcomes[0].outcome));
 }
 
 }  // namespace

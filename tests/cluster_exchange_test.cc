@@ -18,6 +18,7 @@
 
 #include <gtest/gtest.h>
 
+#include "weir/cluster/block_copier_internal.h"
 #include "weir/cluster/block_fetcher_internal.h"
 #include "weir/cluster/block_server_internal.h"
 #include "weir/cluster/channel_internal.h"
@@ -108,6 +109,8 @@ class Server {
     store_.put_map_output(kShuffle, partition, {Bytes(), Bytes(piece(partition, size))}, cancelled);
   }
 
+  const BlockStore& store() const { return store_; }
+
   const std::string endpoint;
 
  private:
@@ -160,7 +163,7 @@ class BadServer {
       while (const auto received = receive_from_peer(router_)) {
         const auto opened = open_frame(view(received->frame), kKey);
         const auto request = std::get<0>(
-            wire::from_frame<std::variant<wire::FetchRequest>>(std::get<OpenedFrame>(opened)));
+            wire::from_frame<wire::ExchangeRequest>(std::get<OpenedFrame>(opened)));
         for (const Range& range : request.ranges) asked_ += range.length;
         most_outstanding = std::max(most_outstanding.load(), asked_ - reducer_.consumed);
         ++requests;
@@ -175,7 +178,8 @@ class BadServer {
     if (before > 0) ++repeated_ranges;
     const Do what = decide_(range, before);
     if (what == Do::kNothing) return;
-    std::string head = wire::to_frame(wire::FetchChunk{request.fetch, range}, kKey);
+    std::string head = wire::to_frame(
+        wire::ExchangeAnswer(wire::FetchChunk{request.fetch, range}), kKey);
     std::string data = piece(range.map_partition, sizes_.at(range.map_partition))
                            .substr(range.offset, range.length);
     if (what == Do::kCorruptHeader) head.back() ^= 1;
@@ -445,6 +449,75 @@ TEST(ExchangeFaults, SocketsToLostWorkersAreClosed) {
   }
   EXPECT_TRUE(eventually([&] { return open_descriptors() <= after_first + 5; }))
       << open_descriptors() << " descriptors, after the first " << after_first;
+}
+
+// --- copies ---
+
+constexpr ShuffleId kReceiver = 21;
+constexpr WorkerId kSelf{9, 1};
+
+/// A worker that puts copies on others.
+class Copying {
+ public:
+  explicit Copying(const char* timeout = "1h")
+      : context_(make_zmq_context()),
+        fetcher(context_, kKey, settings(timeout)),
+        copier_(context_, kKey, settings(timeout), fetcher, kSelf) {}
+
+  std::optional<WorkerId> copy(std::uint32_t number, std::uint64_t size,
+                               std::uint32_t release_before = 0) {
+    return copier_.copy(kReceiver, number, Bytes(piece(number, size)), release_before, cancelled);
+  }
+
+  std::atomic<bool> cancelled{false};
+
+ private:
+  zmq::context_t context_;
+
+ public:
+  BlockFetcher fetcher;
+
+ private:
+  BlockCopier copier_;
+};
+
+TEST(ExchangeCopies, AreKeptWholeByTheSameWorkerUntilTheyAreReleased) {
+  const TempFolder folder;
+  Server first(folder.file("0.1"));
+  Server second(folder.file("1.1"));
+  Copying copying;
+  EXPECT_EQ(copying.copy(0, 10), std::nullopt) << "there is nobody";
+  copying.fetcher.add_peers({{{0, 1}, first.endpoint}, {{1, 1}, second.endpoint}});
+  const std::uint64_t sizes[] = {1, 4096, 4097, 3'000'000};
+  for (std::uint32_t number = 0; number < 4; ++number) {
+    ASSERT_EQ(copying.copy(number, sizes[number]), (WorkerId{0, 1}));
+    const auto kept = first.store().map_output(kReceiver, number, 0);
+    ASSERT_TRUE(kept);
+    EXPECT_TRUE(kept->view() == piece(number, sizes[number]));
+  }
+  ASSERT_EQ(copying.copy(4, 1, 3), (WorkerId{0, 1}));
+  EXPECT_FALSE(first.store().map_output(kReceiver, 2, 0));
+  EXPECT_TRUE(first.store().map_output(kReceiver, 3, 0));
+}
+
+TEST(ExchangeCopies, GoToAnotherWorkerWhenOneIsLost) {
+  const TempFolder folder;
+  Server second(folder.file("1.1"));
+  Copying copying("200ms");
+  copying.fetcher.add_peers({{{0, 1}, "ipc://" + folder.file("0.1")}, {{1, 1}, second.endpoint}});
+  EXPECT_EQ(copying.copy(0, 10), (WorkerId{1, 1})) << "the first does not answer";
+  copying.fetcher.forget({1, 1});
+  EXPECT_EQ(copying.copy(1, 10), std::nullopt);
+  copying.fetcher.add_peers({{{1, 2}, second.endpoint}});
+  EXPECT_EQ(copying.copy(2, 10), (WorkerId{1, 2}));
+}
+
+TEST(ExchangeCopies, ThatAreNotWantedAnyMoreEnd) {
+  const TempFolder folder;
+  Copying copying;
+  copying.fetcher.add_peers({{{0, 1}, "ipc://" + folder.file("0.1")}});
+  std::jthread cancel([&] { copying.cancelled = true; });
+  EXPECT_EQ(copying.copy(0, 10), std::nullopt);
 }
 
 }  // namespace

@@ -17,11 +17,11 @@ using namespace std::chrono_literals;
 
 constexpr StageHash kStage = 77;
 
-/// A worker of two slots whose driver, tasks and clock are the test.
+/// A worker of two slots, unless said otherwise, whose driver, tasks and clock are the test.
 class Worker {
  public:
-  Worker()
-      : state_({{{0, 1}, 100, 2, {{5, "job"}}, "ipc:///x"}, 15s, 60s},
+  explicit Worker(std::uint32_t slots = 2, std::uint32_t resident_slots = 0)
+      : state_({{{0, 1}, 100, slots, {{5, "job"}}, "ipc:///x", resident_slots}, 15s, 60s},
                [this](StageHash stage) { return known.count(stage) != 0; }) {
     collect(state_.start(now));
   }
@@ -472,6 +472,39 @@ TEST(WorkerForgets, LostPeers) {
   Worker worker;
   worker.registered().hear(wire::PeerLost{{1, 1}});
   EXPECT_EQ(worker.take<WorkerState::ForgetPeer>().at(0).worker, (WorkerId{1, 1}));
+}
+
+// --- resident tasks ---
+
+TEST(ResidentTasks, AreToldWhatIsMeantForThem) {
+  Worker worker;
+  worker.registered().launch(0, 1, 7);
+  worker.hear(wire::Tell{{0, 1, 7}, Bytes("orders"), {{{1, 4}, "ipc:///y"}}});
+  worker.hear(wire::Tell{{0, 1, 6}, Bytes("another's"), {}});
+  worker.hear(wire::Tell{{1, 1, 7}, Bytes("nobody's"), {}});
+  worker.hear(wire::Tell{{9, 1, 7}, Bytes("no slot's"), {}});
+  const auto delivered = worker.take<WorkerState::Deliver>();
+  ASSERT_EQ(delivered.size(), 1u);
+  EXPECT_EQ(delivered[0].launch.attempt, 7u);
+  EXPECT_EQ(delivered[0].message.view(), "orders");
+  EXPECT_EQ(delivered[0].peers.size(), 1u);
+  worker.finish(0);
+  worker.hear(wire::Tell{{0, 1, 7}, Bytes("late"), {}});
+  EXPECT_TRUE(worker.take<WorkerState::Deliver>().empty());
+}
+
+TEST(ResidentTasks, AreStoppedWhenTheWorkerIsToEnd) {
+  Worker worker(1, 1);
+  worker.registered().launch(0, 1, 7);
+  worker.launch(1, 1, 8);
+  worker.hear(wire::Shutdown{"the driver stops", 10s});
+  const auto stopped = worker.take<WorkerState::StopRunning>();
+  ASSERT_EQ(stopped.size(), 1u) << "the other one may finish";
+  EXPECT_EQ(stopped[0].slot, 1u);
+  EXPECT_TRUE(worker.take<WorkerState::End>().empty());
+  worker.finish(1, Cancelled{});
+  worker.finish(0);
+  EXPECT_EQ(worker.take<WorkerState::End>().size(), 1u);
 }
 
 }  // namespace

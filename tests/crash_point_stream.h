@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ using Totals = std::map<std::string, std::int64_t>;
 inline constexpr int kFiles = 14;  // one batch each
 inline constexpr int kLinesPerFile = 40;
 inline constexpr int kKeys = 8;
+inline constexpr std::size_t kNumbers = 300;  // that the job's receiver stores
 
 /// Of a process that has ended.
 struct Ending {
@@ -83,6 +85,8 @@ class Stream {
                                    folder_.file("in"),
                                    "--lines",
                                    std::to_string(life.lines),
+                                   "--numbers",
+                                   std::to_string(kNumbers),
                                    "--checkpoint",
                                    folder_.file("checkpoint"),
                                    "--out",
@@ -146,6 +150,8 @@ class Stream {
       compare(name, counts(name));
     }
     compare("sink", sink_counts());
+    const std::size_t received = numbers().size();
+    if (received != kNumbers) found += " received: " + std::to_string(received);
     return found + unfinished_files();
   }
   const Totals& ledger() const { return ledger_; }
@@ -158,6 +164,14 @@ class Stream {
     std::int64_t count = 0;
     while (in >> key >> count) totals[key] += count;
     return totals;
+  }
+
+  /// That the receiver stored, each once.
+  std::set<int> numbers() const {
+    std::set<int> received;
+    std::ifstream in(folder_.file("out/received"));
+    for (int number = 0; in >> number;) received.insert(number);
+    return received;
   }
 
   Totals sink_counts() const {

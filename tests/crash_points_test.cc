@@ -23,9 +23,10 @@ constexpr unsigned kAtATime = 3;  // a run waits for disk and clock most of the 
 const std::string kFirstDeath = "batch.before-commit:4";
 const std::string kFirstDeathBeforeReplay = "checkpoint.before-sync:1";
 
-/// Those of state and staged files are passed by tasks.
+/// Those of state, staged files and receivers are passed by tasks.
 bool is_in_workers(const std::string& point) {
-  return point.starts_with("state.") || point.starts_with("staging.");
+  return point.starts_with("state.") || point.starts_with("staging.") ||
+         point.starts_with("receiver.");
 }
 
 struct Outcome {

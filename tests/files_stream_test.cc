@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -41,6 +43,35 @@ class FilesStream : public OverMasters {
   const test::TempFolder folder_;
 };
 WEIR_OVER_MASTERS(FilesStream);
+
+TEST_P(FilesStream, FilesAreReadOnceHoweverManyBatchesWait) {
+  fs::create_directory(folder_.file("in"));
+  test::write_file(folder_.file("in/first"), "a\nb\n");
+  Context context(config());
+  StreamingContext stream(context, 5ms);
+  std::mutex mutex;
+  Words seen;
+  int batches = 0;
+  stream.text_file_stream(folder_.file("in"), FileStreamOptions{.existing_files = true})
+      .foreach_rdd([&](const Rdd<std::string>& rdd) {
+        const std::scoped_lock lock(mutex);
+        for (const std::string& line : rdd.collect()) seen.push_back(line);
+        // Several grid points pass meanwhile: batches without input are cut.
+        if (++batches <= 3) std::this_thread::sleep_for(40ms);
+      });
+  stream.start();
+  EXPECT_TRUE(test::eventually([&] {
+    const std::scoped_lock lock(mutex);
+    return batches >= 8;
+  }));
+  test::write_file(folder_.file("in/second"), "c\n");
+  EXPECT_TRUE(test::eventually([&] {
+    const std::scoped_lock lock(mutex);
+    return seen.size() >= 3;
+  }));
+  stream.stop();
+  EXPECT_EQ(seen, (Words{"a", "b", "c"}));
+}
 
 TEST_P(FilesStream, ATaskThatFailsOnceLeavesItsElementsOnce) {
   Context context(config());

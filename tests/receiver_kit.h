@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <numeric>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,55 +15,11 @@
 
 #include "weir/weir.h"
 
+#include "number_receiver.h"
 #include "process_tools.h"
 
-/// A receiver whose world is a folder, and a stream of it that keeps what came: what the tests of
-/// receivers share.
+/// A stream of a receiver that keeps what came: what the tests of receivers share.
 namespace weir::test {
-
-/// Stores the numbers from what the file "next" says, 0 at first, to before what "limit" says.
-struct NumberReceiver : Receiver<int> {
-  std::string folder = {};
-  bool in_blocks = false;  ///< of 10, each of which, once stored, moves "next" on
-
-  void on_start(ReceiverStore<int>& store) const {
-    if (std::filesystem::exists(folder + "/fail")) {
-      std::filesystem::remove(folder + "/fail");
-      throw std::runtime_error("told to fail");
-    }
-    write_file(folder + "/pid", std::to_string(getpid()));
-    int next = number_in("next");
-    while (!store.is_stopping()) {
-      if (std::filesystem::remove(folder + "/restart")) return store.restart("told to");
-      const int limit = number_in("limit");
-      if (next >= limit) {
-        if (std::filesystem::exists(folder + "/finish")) return store.stop();
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      } else if (in_blocks) {
-        std::vector<int> block(static_cast<std::size_t>(std::min(10, limit - next)));
-        std::iota(block.begin(), block.end(), next);
-        if (!store.store(block)) return;
-        next += static_cast<int>(block.size());
-        write_file(folder + "/next", std::to_string(next));
-      } else {
-        if (!store.store(next)) return;
-        ++next;
-      }
-    }
-  }
-  void on_stop() const {}
-
-  template <class Archive>
-  void serialize(Archive& ar, unsigned) {
-    ar & folder & in_blocks;
-  }
-
- private:
-  int number_in(const std::string& file) const {
-    const std::string text = read_file(folder + "/" + file);
-    return text.empty() ? 0 : std::stoi(text);
-  }
-};
 
 /// What a stream gave. Thread-safe.
 class Collected {
