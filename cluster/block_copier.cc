@@ -60,8 +60,8 @@ void BlockCopier::connect(const wire::Peer& peer) {
 bool BlockCopier::put(ShuffleId receiver, std::uint32_t number, const Bytes& block,
                       std::uint32_t release_before, const std::atomic<bool>& cancelled) {
   const WorkerId worker = connection_->peer.worker;
-  wire::PutBlock piece{++last_put_, receiver,       number, block.size(), hash_bytes(block.view()),
-                       0,           {}, release_before};
+  wire::PutBlock piece{++last_put_, receiver, number,        block.size(), hash_bytes(block.view()),
+                       0,           {},       release_before};
   SteadyTime last_progress = now();
   std::uint64_t sent = 0;
   bool all_sent = false;
@@ -90,9 +90,10 @@ bool BlockCopier::put(ShuffleId receiver, std::uint32_t number, const Bytes& blo
       return false;
     }
     if (now() - last_progress > timeout_) {
-      log_warning(fmt::format("worker {} does not take a copy of a received block: it sent nothing "
-                              "for {}",
-                              to_string(worker), to_string(timeout_)));
+      log_warning(
+          fmt::format("worker {} does not take a copy of a received block: it sent nothing "
+                      "for {}",
+                      to_string(worker), to_string(timeout_)));
       return false;
     }
   }

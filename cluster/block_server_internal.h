@@ -15,9 +15,9 @@
 namespace weir::internal {
 
 /// Answers the fetches of other workers from a worker's store, and takes in copies of what they
-/// received. Of fetches it keeps nothing between requests: a reducer asks for as much as it has room
-/// for, and asks again for what does not come. Of each worker that sends a copy it keeps the pieces
-/// of one block.
+/// received. Of fetches it keeps nothing between requests: a reducer asks for as much as it has
+/// room for, and asks again for what does not come. Of each worker that sends a copy it keeps the
+/// pieces of one block.
 ///
 /// Threads: one of its own with one ROUTER. It ends with the context.
 class BlockServer {
@@ -26,8 +26,8 @@ class BlockServer {
 
   /// Listens at once. `store` must outlive it. `on_broken` is called on its thread if that must end
   /// before the context does. Throws Error(kUnreachable).
-  BlockServer(zmq::context_t& context, const std::string& endpoint, FrameKey key,
-              BlockStore& store, OnBroken on_broken);
+  BlockServer(zmq::context_t& context, const std::string& endpoint, FrameKey key, BlockStore& store,
+              OnBroken on_broken);
   /// Returns when the thread has ended, after the context's shutdown.
   void join() { thread_.join(); }
 

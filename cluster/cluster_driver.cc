@@ -447,10 +447,9 @@ void ClusterDriver::place_waiting(SteadyTime now) {
     Attempt& attempt = attempts_.at(*next);
     auto& candidates = attempt.task->resident ? for_residents : alive;
     const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
-    const auto chosen = attempt.task->resident
-                            ? choose_roomiest(candidates)
-                            : choose_worker(*attempt.task, candidates, options_.places,
-                                            now < wait_until);
+    const auto chosen = attempt.task->resident ? choose_roomiest(candidates)
+                                               : choose_worker(*attempt.task, candidates,
+                                                               options_.places, now < wait_until);
     if (!chosen) {
       // After that it is sticky, and only a worker's slot or a worker's end gets it on.
       if (now < wait_until && !attempt.task->resident) {
@@ -488,11 +487,11 @@ void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
 
 void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime now) {
   attempt.due.reset();
-  send(attempt.worker, wire::Launch{attempt.launch, with_program, attempt.task,
-                                    attempt.task->resident
-                                        ? all_peers_of(attempt.worker)
-                                        : peers_of(*attempt.task, attempt.worker),
-                                    take_release(workers_.at(attempt.worker), now)});
+  send(attempt.worker,
+       wire::Launch{attempt.launch, with_program, attempt.task,
+                    attempt.task->resident ? all_peers_of(attempt.worker)
+                                           : peers_of(*attempt.task, attempt.worker),
+                    take_release(workers_.at(attempt.worker), now)});
 }
 
 std::vector<wire::Peer> ClusterDriver::peers_of(const TaskSpec& task, WorkerId on) const {

@@ -72,9 +72,7 @@ class LocalCluster final : public TaskRunner {
   void post(std::function<void()> event) override { loop_->post(std::move(event)); }
   void launch(TaskSpec task) override { loop_->launch(std::move(task)); }
   void cancel(AttemptId attempt) override { loop_->cancel(attempt); }
-  void tell(AttemptId attempt, Bytes message) override {
-    loop_->tell(attempt, std::move(message));
-  }
+  void tell(AttemptId attempt, Bytes message) override { loop_->tell(attempt, std::move(message)); }
   void release_shuffle(ShuffleId shuffle) override { loop_->release_shuffle(shuffle); }
   void release_dataset(DatasetId dataset) override { loop_->release_dataset(dataset); }
   void release_state(StateId state) override { loop_->release_state(state); }

@@ -128,9 +128,9 @@ const char* name_of(const ToDriver& message) {
 }
 
 const char* name_of(const ToWorker& message) {
-  constexpr const char* kNames[] = {"Opened",   "Registered", "Refused", "HeartbeatReply",
-                                    "Launch",   "Tell",       "Cancel",  "Settled",
-                                    "Release",  "PeerLost",   "Shutdown"};
+  constexpr const char* kNames[] = {"Opened",  "Registered", "Refused", "HeartbeatReply",
+                                    "Launch",  "Tell",       "Cancel",  "Settled",
+                                    "Release", "PeerLost",   "Shutdown"};
   static_assert(std::size(kNames) == std::variant_size_v<ToWorker>);
   return kNames[message.index()];
 }

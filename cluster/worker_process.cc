@@ -79,8 +79,9 @@ WorkerState::Options state_options(const WorkerBoot& boot) {
 ///
 /// Threads: the control thread (the process's main thread) registers, cancels, frees and ends; each
 /// slot, those for resident tasks too, has a thread that waits for a task on a socket of its own,
-/// runs it and answers there, so that nothing is handed from thread to thread; one thread sends heartbeats, one serves blocks,
-/// one waits for the driver's end. What they know in common is `state_`, under one mutex.
+/// runs it and answers there, so that nothing is handed from thread to thread; one thread sends
+/// heartbeats, one serves blocks, one waits for the driver's end. What they know in common is
+/// `state_`, under one mutex.
 class WorkerProcess {
  public:
   explicit WorkerProcess(WorkerBoot boot)
@@ -363,7 +364,7 @@ class WorkerProcess {
   BlockFetcher fetcher_;
   TaskExecutor executor_;
   BlockServer server_;
-  const std::uint32_t slots_;  // with those for resident tasks
+  const std::uint32_t slots_;                                      // with those for resident tasks
   std::vector<std::unique_ptr<TaskExecutor::Progress>> progress_;  // by slot
 
   std::mutex hosts_mutex_;

@@ -86,6 +86,7 @@ void ReceivedBlocks::forget(const Receiver& receiver, std::uint32_t number,
 }
 
 void ReceivedBlocks::tell(const Lost& lost) {
+  losses_ += lost.size();
   for (const auto& [on_lost, number] : lost) on_lost(number);
 }
 

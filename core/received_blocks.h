@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -37,6 +38,8 @@ class ReceivedBlocks {
   void on_worker_lost(WorkerId worker);
   /// Who could not deliver does not have it. Of other shuffles it knows nothing.
   void on_fetch_failed(const FetchFailed& failure);
+  /// How often a block was lost so far: what a job reads may differ from what it read before.
+  std::uint64_t losses() const { return losses_.load(); }
 
  private:
   struct Receiver {
@@ -45,10 +48,11 @@ class ReceivedBlocks {
   };
   using Lost = std::vector<std::pair<OnLost, std::uint32_t>>;
 
-  static void forget(const Receiver& receiver, std::uint32_t number,
-                     std::vector<WorkerId>& holders, WorkerId worker, Lost& lost);
-  static void tell(const Lost& lost);
+  static void forget(const Receiver& receiver, std::uint32_t number, std::vector<WorkerId>& holders,
+                     WorkerId worker, Lost& lost);
+  void tell(const Lost& lost);
 
+  std::atomic<std::uint64_t> losses_{0};
   std::recursive_mutex telling_;  // held while callbacks run; locked before mutex_
   mutable std::mutex mutex_;
   std::map<ShuffleId, Receiver> receivers_;  // guarded by mutex_

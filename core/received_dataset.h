@@ -40,7 +40,8 @@ namespace internal {
 Bytes read_from_log(const ReceivedBlock& block);
 
 /// What receivers received, a partition for each block. A block that neither a worker nor a log has
-/// any more gives no elements: whoever keeps account of blocks has said so (ReceivedBlocks::OnLost).
+/// any more gives no elements: whoever keeps account of blocks has said so
+/// (ReceivedBlocks::OnLost).
 template <class T>
 class ReceivedDataset final : public Dataset<T> {
  public:
@@ -85,7 +86,7 @@ class ReceivedDataset final : public Dataset<T> {
       out_.clear();
       while (!out_.full() && !reader_.at_end()) {
         T element{};
-        reader_ & element;
+        reader_& element;
         out_.emplace_back(std::move(element));
       }
       return out_.ref();

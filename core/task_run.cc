@@ -43,7 +43,8 @@ TaskRun& TaskRun::current() {
 }
 
 ResidentHost& TaskRun::host() const {
-  if (host_ == nullptr) throw Error(ErrorCode::kInternal, "a task that is not resident has no host");
+  if (host_ == nullptr)
+    throw Error(ErrorCode::kInternal, "a task that is not resident has no host");
   return *host_;
 }
 

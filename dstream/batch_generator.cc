@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace weir::internal {
 
-BatchGenerator::BatchGenerator(Duration interval) : interval_(interval) {
+BatchGenerator::BatchGenerator(Duration interval, IsSpecial is_special)
+    : interval_(interval), is_special_(std::move(is_special)) {
   assert(interval > Duration::zero());
 }
 
@@ -17,7 +19,14 @@ Time BatchGenerator::grid_point(Time time, Duration interval) {
 
 std::vector<BatchGenerator::Action> BatchGenerator::on(const Event& event, Time now) {
   if (const auto* first = std::get_if<Start>(&event)) return start(*first, now);
-  if (std::holds_alternative<TimerDue>(event)) return tick(now);
+  if (const auto* due = std::get_if<TimerDue>(&event)) {
+    if (due->wait && state_ == State::kRunning && now >= next_.time) {
+      waits_ = true;
+      return {};
+    }
+    return tick(now);
+  }
+  if (std::holds_alternative<CatchUp>(event)) return catch_up(now);
   if (std::holds_alternative<StopGracefully>(event)) return stop_gracefully(now);
   return finish();
 }
@@ -45,12 +54,31 @@ std::vector<BatchGenerator::Action> BatchGenerator::tick(Time now) {
   return actions;
 }
 
+std::vector<BatchGenerator::Action> BatchGenerator::catch_up(Time now) {
+  if (!std::exchange(waits_, false) || state_ != State::kRunning) return {};
+  const Time last = grid_point(now, interval_);
+  std::vector<Action> actions;
+  Time skipped = next_.time;  // from here on
+  for (Time time = next_.time; time <= last; time += interval_) {
+    if (time != last && !(is_special_ && is_special_(time))) continue;
+    if (skipped < time) actions.push_back(Skip{skipped, time - interval_});
+    actions.push_back(Generate{{next_.sequence, time}});
+    next_ = {next_.sequence + 1, time + interval_};
+    skipped = next_.time;
+  }
+  actions.push_back(SetTimer{next_.time});
+  return actions;
+}
+
 std::vector<BatchGenerator::Action> BatchGenerator::stop_gracefully(Time now) {
   if (state_ == State::kReady) return finish();
   if (state_ != State::kRunning) return {};
+  std::vector<Action> actions = catch_up(now);  // a stop that is graceful waits for no room
+  if (!actions.empty()) actions.pop_back();
   stop_requested_ = now;
   enter(State::kLastTick);
-  return {SetTimer{next_.time}};
+  actions.push_back(SetTimer{next_.time});
+  return actions;
 }
 
 std::vector<BatchGenerator::Action> BatchGenerator::finish() {

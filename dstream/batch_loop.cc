@@ -51,7 +51,8 @@ BatchLoop::BatchLoop(StreamParts parts, Options options)
               [this](std::uint64_t sequence, std::exception_ptr failure) {
                 send(BatchEnded{sequence, std::move(failure)});
               }),
-      generator_(parts_.graph->batch_interval()),
+      generator_(parts_.graph->batch_interval(),
+                 [this](Time time) { return parts_.graph->is_special(time); }),
       scheduler_({.depth = 1, .drain_cap = options_.drain_cap}),
       rates_(options_.rates, parts_.graph->inputs().size()) {
   try {
@@ -161,7 +162,8 @@ void BatchLoop::generate_batches() {
       on_message(*message);
     } else if (tick_ && time >= *tick_) {
       tick_.reset();
-      perform(generator_.on(BatchGenerator::TimerDue{}, time));
+      const bool wait = scheduler_.waiting() >= options_.max_waiting;
+      perform(generator_.on(BatchGenerator::TimerDue{.wait = wait}, time));
     } else {
       perform(scheduler_.on(BatchScheduler::TimerDue{}, time));
     }
@@ -231,6 +233,12 @@ void BatchLoop::on_message(const Message& message) {
     }
   }
   perform(scheduler_.on(BatchScheduler::Ended{ended.sequence, ended.failure != nullptr}, now()));
+  catch_up();
+}
+
+void BatchLoop::catch_up() {
+  if (scheduler_.waiting() >= options_.max_waiting) return;
+  perform(generator_.on(BatchGenerator::CatchUp{}, now()));
 }
 
 void BatchLoop::perform(const std::vector<BatchGenerator::Action>& actions) {
@@ -242,6 +250,8 @@ void BatchLoop::perform(const std::vector<BatchGenerator::Action>& actions) {
       tick_ = timer->due;
     } else if (const auto* generate = std::get_if<BatchGenerator::Generate>(&action)) {
       cut(generate->batch, last);
+    } else if (const auto* skip = std::get_if<BatchGenerator::Skip>(&action)) {
+      for (const auto& input : parts_.graph->inputs()) input->skip(skip->first, skip->last);
     } else {
       tick_.reset();
       perform(scheduler_.on(BatchScheduler::Close{}, now()));
@@ -285,7 +295,7 @@ void BatchLoop::cut(const Batch& batch, bool last) {
     const auto& inputs = parts_.graph->inputs();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       what = "input " + inputs[i]->name();
-      info.inputs.push_back(inputs[i]->cut(batch, rates_.limit(i, scheduler_.waiting(), wait)));
+      info.inputs.push_back(inputs[i]->cut(batch, rates_.limit(i, wait)));
     }
     WEIR_CRASH_POINT("batch.cut");
     what = "recording its input";

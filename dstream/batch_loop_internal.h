@@ -35,6 +35,7 @@ class BatchLoop {
     Duration drain_cap{};
     bool stop_on_signal = true;
     InputRates::Options rates = {};
+    std::size_t max_waiting = 1;  ///< batches; then grid points are coalesced
     /// On the generator thread: a batch has succeeded. One that fails ends the stream instead.
     std::function<void(std::uint64_t sequence)> on_batch_done;
     /// The last thing that the generator thread does; null when nothing failed.
@@ -83,6 +84,7 @@ class BatchLoop {
   void on_message(const Message& message);
   void perform(const std::vector<BatchGenerator::Action>& actions);
   void perform(const std::vector<BatchScheduler::Action>& actions);
+  void catch_up();
   void cut(const Batch& batch, bool last);
   void submit(BatchInfo info);
   Duration last_wait() const;

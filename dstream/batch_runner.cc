@@ -18,7 +18,7 @@
 namespace weir::internal {
 namespace {
 
-/// Times that a batch is begun anew because state was lost meanwhile.
+/// Times that a batch is begun anew because state, or what a receiver received, was lost meanwhile.
 constexpr int kMostReplays = 8;
 constexpr std::uint64_t kBatchesToCleanUp = 64;
 
@@ -57,6 +57,10 @@ bool BatchRunner::try_release(const Batch& batch, const std::function<void()>& r
 
 void BatchRunner::cancel() {
   cancelled_ = true;
+  {
+    const std::scoped_lock lock(mutex_);
+    changed_.notify_all();
+  }
   parts_.context.engine()->cancel_jobs(this, "the stream is stopping");
 }
 
@@ -92,17 +96,28 @@ void BatchRunner::run_batches() {
 
 void BatchRunner::run_batch(const Batch& batch) {
   std::string lost;
+  const ReceivedBlocks& received = parts_.context.engine()->received_blocks();
+  std::uint64_t losses = received.losses();
   for (int attempt = 1;; ++attempt) {
     try {
       if (!lost.empty()) replay_lost_states(batch, lost);
       try_batch(batch);
       break;
     } catch (const Error& error) {
-      const bool again = error.code() == ErrorCode::kStateLost && parts_.journal != nullptr &&
-                         attempt < kMostReplays && !cancelled_;
-      if (!again) throw;
-      lost = error.what();
-      log_warning(lost + "; making it again from the recorded input");
+      if (attempt == kMostReplays || cancelled_) throw;
+      if (error.code() == ErrorCode::kStateLost && parts_.journal != nullptr) {
+        lost = error.what();
+        log_warning(lost + "; making it again from the recorded input");
+      } else if (error.code() == ErrorCode::kJobFailed && received.losses() != losses) {
+        // Its input is another one in the middle of it, which a job may not bear.
+        log_warning(std::string(error.what()) + "; blocks of a receiver were lost meanwhile: " +
+                    to_text(batch) + " is run again without them");
+        losses = received.losses();
+        parts_.graph->forget_since(batch.time);
+        lost.clear();
+      } else {
+        throw;
+      }
     }
   }
   parts_.context.engine()->states().committed(batch.sequence);
@@ -134,7 +149,9 @@ void BatchRunner::delete_unused_files() const {
 void BatchRunner::try_batch(const Batch& batch) {
   const BatchScope scope(this, batch.sequence, batch.time, parts_.hash_seed);
   WEIR_CRASH_POINT("batch.before-states");
+  const std::vector<std::uint64_t> before = state_bytes();
   update_states(batch);
+  require_quotas(batch, before);
   WEIR_CRASH_POINT("batch.after-states");
   RecordedBatch recorded;
   if (parts_.journal) {
@@ -154,12 +171,63 @@ void BatchRunner::try_batch(const Batch& batch) {
   }
 }
 
+/// Of each stateful operator.
+std::vector<std::uint64_t> BatchRunner::state_bytes() const {
+  std::vector<std::uint64_t> bytes;
+  if (parts_.state_quota == 0) return bytes;
+  for (const auto& stateful : parts_.graph->stateful()) {
+    bytes.push_back(parts_.context.engine()->states().totals(stateful->state()).bytes);
+  }
+  return bytes;
+}
+
+/// State that is over its quota already may shrink.
+void BatchRunner::require_quotas(const Batch& batch,
+                                 const std::vector<std::uint64_t>& before) const {
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const auto& stateful = parts_.graph->stateful()[i];
+    const auto totals = parts_.context.engine()->states().totals(stateful->state());
+    if (totals.bytes <= parts_.state_quota || totals.bytes <= before[i]) continue;
+    throw Error(ErrorCode::kJobFailed,
+                to_text(batch) + ", " + stateful->kind() + ": its state, " + totals.name +
+                    ", would grow to " + std::to_string(totals.bytes) + " bytes with " +
+                    std::to_string(totals.keys) + " keys; weir.state-quota allows " +
+                    std::to_string(parts_.state_quota) +
+                    ". Remove keys or give them a timeout, or raise the quota");
+  }
+}
+
+/// Tried as often as is allowed; then skipped, or the batch fails.
 void BatchRunner::run_output(const Batch& batch, std::size_t id) {
+  const OutputFailures& failures = parts_.output_failures;
+  for (std::int64_t attempt = 1;; ++attempt) {
+    try {
+      return try_output(batch, id, attempt);
+    } catch (const Error& error) {
+      // These are not the operation's failures.
+      if (error.code() == ErrorCode::kStateLost || error.code() == ErrorCode::kCancelled) throw;
+      if (attempt == failures.attempts || cancelled_) {
+        if (!failures.skip || parts_.graph->outputs()[id].sink != nullptr || cancelled_) throw;
+        return log_warning(std::string(error.what()) + "; skipped");
+      }
+      log_warning(std::string(error.what()) + "; tried again in " + to_string(failures.delay));
+    }
+    wait_before_retry();
+  }
+}
+
+void BatchRunner::wait_before_retry() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, parts_.output_failures.delay, [&] { return cancelled_.load(); });
+}
+
+void BatchRunner::try_output(const Batch& batch, std::size_t id, std::int64_t attempt) {
   const OutputOperation& output = parts_.graph->outputs()[id];
   OutputOperationInfo info{.sequence = batch.sequence,
                            .batch_time = batch.time,
                            .id = id,
                            .name = output.name,
+                           .attempt = static_cast<std::uint32_t>(attempt),
                            .start_time = now()};
   if (output.sink != nullptr) {
     info.sink = output.sink->uid();

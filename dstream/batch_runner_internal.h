@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "weir/dstream/stream_parts_internal.h"
 
@@ -52,6 +53,10 @@ class BatchRunner {
   void run_batch(const Batch& batch);
   void try_batch(const Batch& batch);
   void run_output(const Batch& batch, std::size_t id);
+  void try_output(const Batch& batch, std::size_t id, std::int64_t attempt);
+  void wait_before_retry();
+  void require_quotas(const Batch& batch, const std::vector<std::uint64_t>& before) const;
+  std::vector<std::uint64_t> state_bytes() const;
   void update_states(const Batch& batch);
   void replay_lost_states(const Batch& before, const std::string& lost);
   void set_back_what_is_needed(std::uint64_t sequence);

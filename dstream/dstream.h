@@ -183,6 +183,15 @@ class DStream {
     return *this;
   }
   DStream<T> cache() const { return persist(); }
+  /// Has a CHECKPOINT made at least this often, a multiple of the slide: what a restart that finds
+  /// no changelog has to run again is at most that old. One CHECKPOINT holds the state of all
+  /// streams, so the shortest interval counts, `weir.checkpoint-interval` among them. Streams
+  /// without state need none of their own: their batches are made again from the input.
+  DStream<T> checkpoint(Duration interval) const {
+    internal::require_multiple("checkpoint interval", interval, "the slide", node_->slide());
+    node_->graph()->checkpoint(interval);
+    return *this;
+  }
 
   /// Names this stream's input positions or state in the checkpoint, so that they are found again
   /// however the program around it changes: 1 to 64 letters, digits, '-' or '_', unique among the

@@ -8,10 +8,8 @@ InputRates::InputRates(const Options& options, std::size_t inputs) : options_(op
   for (std::size_t i = 0; i < inputs; ++i) controllers_.emplace_back(options.rate);
 }
 
-CutLimit InputRates::limit(std::size_t index, std::size_t waiting,
-                           std::optional<Duration> last_wait) const {
+CutLimit InputRates::limit(std::size_t index, std::optional<Duration> last_wait) const {
   CutLimit limit{.last_wait = last_wait};
-  limit.nothing = !last_wait && waiting >= options_.max_waiting;
   if (options_.backpressure) {
     limit.max_records_per_second = controllers_[index].limit();
   } else if (options_.rate.max_rate > 0) {

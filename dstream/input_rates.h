@@ -11,22 +11,20 @@
 
 namespace weir::internal {
 
-/// How much each input may give the next batch: a controller for each, and nothing at all while
-/// enough batches with input wait. What they leave goes to a later batch, so an overloaded stream
-/// falls behind in its sources, not in a queue. Thread: the one that cuts.
+/// How much each input may give the next batch: a controller for each. What they leave goes to a
+/// later batch, so an overloaded stream falls behind in its sources, not in a queue. Thread: the
+/// one that cuts.
 class InputRates {
  public:
   struct Options {
     bool backpressure = true;  ///< else only `max_rate` holds
     RateController::Options rate = {};
-    std::size_t max_waiting = 1;  ///< batches
   };
 
   InputRates(const Options& options, std::size_t inputs);
 
-  /// Of input `index`, for a batch that is cut while so many wait. `last_wait`: see CutLimit; the
-  /// last batch leaves nothing.
-  CutLimit limit(std::size_t index, std::size_t waiting, std::optional<Duration> last_wait) const;
+  /// Of input `index`. `last_wait`: see CutLimit.
+  CutLimit limit(std::size_t index, std::optional<Duration> last_wait) const;
   /// A batch has succeeded; so many wait behind it.
   void on_completed(const BatchInfo& batch, std::size_t waiting);
 

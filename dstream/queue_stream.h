@@ -77,6 +77,7 @@ class QueueInput final : public StreamInput {
     node_->deliver(batch.time, [rdd = next()] { return rdd; });
     return {.name = name(), .from = {}, .end = {}, .records = {}};
   }
+  void skip(Time first, Time last) override { node_->skip(first, last); }
   void release(Time time) override { node_->release(time); }
 
  private:

@@ -48,7 +48,7 @@ class ReceiverStore {
   /// Stores one element. It is lost if this worker dies within about a block interval
   /// (`weir.receiver.block-interval`), after which it is part of a block.
   bool store(const T& element) {
-    return core_->append([&](SlimWriter& to) { to & element; });
+    return core_->append([&](SlimWriter& to) { to& element; });
   }
   /// Stores the elements as one block and returns when they are as safe as the receiver's options
   /// make blocks, so that their origin may forget them. Also false when that could not be done
@@ -56,7 +56,7 @@ class ReceiverStore {
   bool store(const std::vector<T>& elements) {
     if (elements.empty()) return !core_->is_stopping();
     SlimWriter block;
-    for (const T& element : elements) block & element;
+    for (const T& element : elements) block& element;
     return core_->put(block.take(), elements.size());
   }
 

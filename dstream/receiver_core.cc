@@ -191,9 +191,8 @@ class ReceiverServer {
     if (!settings.log_directory.empty()) {
       log_.emplace(settings.log_directory, settings.log_folder, settings.run);
     }
-    host_.listen([core = core_](const Bytes& orders) {
-      core->take(decode<ReceiverOrders>(orders.view()));
-    });
+    host_.listen(
+        [core = core_](const Bytes& orders) { core->take(decode<ReceiverOrders>(orders.view())); });
   }
   ~ReceiverServer() { host_.listen({}); }
 
@@ -256,8 +255,13 @@ class ReceiverServer {
     for (const ReceiverCore::Block& block : blocks) {
       WEIR_CRASH_POINT("receiver.before-keeping");
       run_.blocks().put_map_output(settings_.receiver, block.number, {block.bytes}, never_);
-      kept.push_back({block.number, block.records, block.bytes.size(),
-                      hash_bytes(block.bytes.view()), copy(block), {}, 0});
+      kept.push_back({block.number,
+                      block.records,
+                      block.bytes.size(),
+                      hash_bytes(block.bytes.view()),
+                      copy(block),
+                      {},
+                      0});
       if (log_) {
         const ReceiverLog::Place place = log_->append(block.number, block.records, block.bytes);
         kept.back().log = place.file;

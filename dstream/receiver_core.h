@@ -22,9 +22,9 @@ namespace weir::internal {
 
 /// What one run of a receiver is told at its start.
 struct ReceiverSettings {
-  ShuffleId receiver = 0;  ///< of this run: its blocks are kept under this id
-  std::string run;         ///< the same over all drivers: names the run's log files
-  bool copies = false;     ///< whether each block is kept by a second worker
+  ShuffleId receiver = 0;          ///< of this run: its blocks are kept under this id
+  std::string run = {};            ///< the same over all drivers: names the run's log files
+  bool copies = false;             ///< whether each block is kept by a second worker
   std::string log_directory = {};  ///< absolute; empty: there is no log
   std::string log_folder = {};     ///< inside it
   Duration block_interval{};
@@ -84,8 +84,9 @@ struct ReceiverOrders {
 
 /// What a receiver's threads and the thread that serves it have in common. Thread-safe.
 ///
-///     store(element) -> filling --block interval, full--> sealed --kept, copied, logged--> reported
-///     store(vector) ------------------------------------^                --orders--> acknowledged
+///     store(element) -> filling --block interval, full--> sealed --kept, copied, logged-->
+///     reported store(vector) ------------------------------------^                --orders-->
+///     acknowledged
 class ReceiverCore {
  public:
   struct Block {

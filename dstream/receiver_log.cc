@@ -86,8 +86,9 @@ ReceiverLog::Place ReceiverLog::append(std::uint32_t number, std::uint64_t recor
     name_ = folder_ + "/" + run_ + "." + std::to_string(next_file_++);
     file_ = store_->create(name_);
     if (file_ == nullptr) {
-      throw Error(ErrorCode::kDataLoss, name_ + " is there already: another run of the receiver has "
-                                                "the same name");
+      throw Error(ErrorCode::kDataLoss, name_ +
+                                            " is there already: another run of the receiver has "
+                                            "the same name");
     }
     store_->sync_directory(folder_);
   }

@@ -11,7 +11,6 @@
 #include "weir/dstream/receiver.h"
 #include "weir/dstream/receiver_tracker.h"
 #include "weir/dstream/stream_input.h"
-#include "weir/dstream/streaming_events_internal.h"
 
 namespace weir::internal {
 
@@ -42,8 +41,7 @@ class ReceiverInput final : public StreamInput {
     write_function(fields, receiver);
     tracker_ = std::make_shared<ReceiverTracker>(
         engine_, plan,
-        [engine = engine_,
-         written = std::string(fields.view())](const ReceiverSettings& settings) {
+        [engine = engine_, written = std::string(fields.view())](const ReceiverSettings& settings) {
           return plan_receiver<R>(engine, written, settings);
         });
   }
@@ -53,17 +51,7 @@ class ReceiverInput final : public StreamInput {
   DStream<T> dstream() const { return DStream<T>(node_); }
 
   void attach(const InputPlace& place) override {
-    StreamingEvents& events = place.events;
-    tracker_->attach(
-        name(), place.checkpoint_directory,
-        {.on_started =
-             [&events](const auto& e) { events.post(&StreamingListener::on_receiver_started, e); },
-         .on_error =
-             [&events](const auto& e) { events.post(&StreamingListener::on_receiver_error, e); },
-         .on_stopped =
-             [&events](const auto& e) { events.post(&StreamingListener::on_receiver_stopped, e); },
-         .on_lost = [&events](
-                        const auto& e) { events.post(&StreamingListener::on_received_data_lost, e); }});
+    tracker_->attach(name(), place.checkpoint_directory, place.events);
   }
   AfterRestart after_restart() const override {
     return has_log_ ? AfterRestart::kReadAgain : AfterRestart::kLost;
@@ -91,6 +79,7 @@ class ReceiverInput final : public StreamInput {
             .records = cut.records,
             .limit = limit.max_records_per_second};
   }
+  void skip(Time first, Time last) override { node_->skip(first, last); }
   void done(Time time) override { tracker_->done(time); }
   void release(Time time) override {
     node_->release(time);

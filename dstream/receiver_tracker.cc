@@ -11,6 +11,7 @@
 #include "weir/core/log.h"
 #include "weir/dstream/receiver.h"
 #include "weir/dstream/receiver_log.h"
+#include "weir/dstream/streaming_events_internal.h"
 
 namespace weir::internal {
 
@@ -33,8 +34,7 @@ const ConfigKey<Duration> kRestartDelay("receiver.restart-delay", 2s,
                                         "time until a receiver that failed is started again (0us "
                                         "to 1h)");
 const ConfigKey<Duration> kStoreTimeout(
-    "receiver.store-timeout", 30s,
-    "how long a receiver waits for a block to be safe (10ms to 1h)");
+    "receiver.store-timeout", 30s, "how long a receiver waits for a block to be safe (10ms to 1h)");
 const ConfigKey<std::int64_t> kBufferBytes(
     "receiver.buffer-bytes", 64 << 20,
     "bytes that a receiver holds for batches to come; it waits then (4096 to 1099511627776)");
@@ -57,7 +57,8 @@ std::string folder_name(const std::string& input) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
            c == '_';
   };
-  std::ranges::replace_if(name, [&](char c) { return !is_plain(c); }, '_');
+  std::ranges::replace_if(
+      name, [&](char c) { return !is_plain(c); }, '_');
   if (name != input) name += fmt::format("-{:016x}", hash_bytes(input));
   return "received/" + name;
 }
@@ -66,9 +67,9 @@ ReceiverPlan::ReceiverPlan(const Config& config, const ReceiverOptions& options,
                            Duration batch_interval) {
   copies = options.copies ? *options.copies : static_cast<int>(config.get(kCopies, 1, 2));
   if (copies < 1 || copies > 2) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("receiver_stream: blocks can be kept by 1 or 2 workers, not by {}",
-                            copies));
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("receiver_stream: blocks can be kept by 1 or 2 workers, not by {}", copies));
   }
   log = options.log ? *options.log : config.get(kLog);
   block_interval = config.get(kBlockInterval, 0us, 1h);
@@ -88,13 +89,15 @@ ReceiverTracker::ReceiverTracker(std::shared_ptr<Engine> engine, ReceiverPlan pl
 
 ReceiverTracker::~ReceiverTracker() { stop(); }
 
-void ReceiverTracker::attach(std::string name, const std::string& directory, Callbacks callbacks) {
+void ReceiverTracker::attach(std::string name, const std::string& directory,
+                             StreamingEvents& events) {
   name_ = std::move(name);
-  callbacks_ = std::move(callbacks);
+  events_ = &events;
   if (plan_.log && directory.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
-                name_ + ": a receiver's log needs a checkpoint directory; call checkpoint(), or set "
-                        "weir.receiver.log to false");
+                name_ +
+                    ": a receiver's log needs a checkpoint directory; call checkpoint(), or set "
+                    "weir.receiver.log to false");
   }
   if (directory.empty()) return;
   directory_ = directory;
@@ -165,7 +168,7 @@ void ReceiverTracker::keep_track() {
     } catch (...) {  // a log cannot be read
       last_error_ = describe_current_exception();
       log_warning(name_ + ": " + last_error_);
-      callbacks_.on_error(info());
+      events_->post(&StreamingListener::on_receiver_error, info());
     }
     changed_.notify_all();
   }
@@ -234,7 +237,7 @@ void ReceiverTracker::on(const Reported& word) {
   Run& run = runs_.at(current_);
   if (!worker_) {
     worker_ = word.worker;
-    callbacks_.on_started(info());
+    events_->post(&StreamingListener::on_receiver_started, info());
   }
   for (const BlockReport& reported : word.report.blocks) {
     if (reported.number != run.known) continue;  // known already, or one before it got lost
@@ -248,7 +251,7 @@ void ReceiverTracker::on(const Reported& word) {
   if (word.report.errors > errors_told_) {
     errors_told_ = word.report.errors;
     last_error_ = word.report.error;
-    callbacks_.on_error(info());
+    events_->post(&StreamingListener::on_receiver_error, info());
   }
   tell_orders();
 }
@@ -262,9 +265,9 @@ void ReceiverTracker::on(const Ended& word) {
   worker_ = word.worker;
   if (!finished) {
     log_warning(fmt::format("{} on worker {}: {}", name_, to_string(word.worker), last_error_));
-    callbacks_.on_error(info());
+    events_->post(&StreamingListener::on_receiver_error, info());
   }
-  callbacks_.on_stopped(info());
+  events_->post(&StreamingListener::on_receiver_stopped, info());
   end_run(current_);
   state_ = finished || orders_.stop ? State::kEnded : State::kWaiting;
   restart_at_ = now() + (lost ? Duration::zero() : plan_.restart_delay);
@@ -319,10 +322,12 @@ void ReceiverTracker::on(const BlockLost& word) {
   const Run& run = found->second;
   const auto records = run.records.find(word.number);
   if (records == run.records.end() || word.number < run.done) return;
-  log_warning(fmt::format("{}: block {} with {} elements is on no worker any more and was not "
-                          "processed: it is lost",
-                          name_, word.number, records->second));
-  callbacks_.on_lost({.name = name_, .blocks = 1, .records = records->second});
+  log_warning(
+      fmt::format("{}: block {} with {} elements is on no worker any more and was not "
+                  "processed: it is lost",
+                  name_, word.number, records->second));
+  events_->post(&StreamingListener::on_received_data_lost,
+                ReceivedDataLost{.name = name_, .blocks = 1, .records = records->second});
 }
 
 ReceiverInfo ReceiverTracker::info() const {
@@ -350,12 +355,10 @@ ReceiverTracker::Cut ReceiverTracker::cut(const Batch& batch, const CutLimit& li
     }
   }
   Cut made;
-  if (!limit.nothing) {
-    for (auto& [name, block] : std::exchange(pending_, {})) {
-      runs_.at(name).cut = block.number + 1;
-      made.records += block.records;
-      made.blocks.push_back(std::move(block));
-    }
+  for (auto& [name, block] : std::exchange(pending_, {})) {
+    runs_.at(name).cut = block.number + 1;
+    made.records += block.records;
+    made.blocks.push_back(std::move(block));
   }
   CutBatch where{batch.time, {}};
   for (const auto& [name, run] : runs_) where.cut[name] = run.cut;

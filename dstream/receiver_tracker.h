@@ -79,11 +79,6 @@ class ReceiverTracker : public std::enable_shared_from_this<ReceiverTracker> {
  public:
   /// Makes the resident task of a run.
   using MakePlan = std::function<JobPlan(const ReceiverSettings&)>;
-  /// Told of what listeners are told.
-  struct Callbacks {
-    std::function<void(const ReceiverInfo&)> on_started, on_error, on_stopped;
-    std::function<void(const ReceivedDataLost&)> on_lost;
-  };
 
   ReceiverTracker(std::shared_ptr<Engine> engine, ReceiverPlan plan, MakePlan make_plan);
   /// Stops it.
@@ -91,7 +86,7 @@ class ReceiverTracker : public std::enable_shared_from_this<ReceiverTracker> {
 
   /// Before all else. `directory`: absolute, of the checkpoint; empty: there is none. Throws
   /// Error(kInvalidArgument) if a log should be kept there.
-  void attach(std::string name, const std::string& directory, Callbacks callbacks);
+  void attach(std::string name, const std::string& directory, StreamingEvents& events);
   /// Before `start`: where the next batch begins.
   void resume(const ReceiverPosition& position);
   void start();
@@ -136,10 +131,10 @@ class ReceiverTracker : public std::enable_shared_from_this<ReceiverTracker> {
 
   /// One run, of this driver or, known by its files only, of an earlier one.
   struct Run {
-    ShuffleId receiver = 0;       ///< 0: an earlier driver's
-    std::uint32_t known = 0;      ///< blocks before this one were reported, or read from the log
-    std::uint32_t cut = 0;        ///< and before this one cut into batches
-    std::uint32_t done = 0;       ///< of batches that have succeeded
+    ShuffleId receiver = 0;   ///< 0: an earlier driver's
+    std::uint32_t known = 0;  ///< blocks before this one were reported, or read from the log
+    std::uint32_t cut = 0;    ///< and before this one cut into batches
+    std::uint32_t done = 0;   ///< of batches that have succeeded
     std::uint32_t released = 0;
     bool ended = false;
     std::map<std::uint32_t, std::uint64_t> records;  ///< of blocks that are not released
@@ -182,7 +177,7 @@ class ReceiverTracker : public std::enable_shared_from_this<ReceiverTracker> {
   std::string directory_;  // of the checkpoint; empty: there is none
   std::string folder_;     // inside it, of logs
   std::unique_ptr<DurableStore> store_;
-  Callbacks callbacks_;
+  StreamingEvents* events_ = nullptr;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -54,16 +54,16 @@ class SourceInput final : public StreamInput {
 
   BatchInput cut(const Batch& batch, const CutLimit& limit) override {
     Position end =
-        limit.nothing
-            ? position_
-            : source_.latest(position_, {.interval = interval_,
-                                         .max_records_per_second = limit.max_records_per_second,
-                                         .last_wait = limit.last_wait});
+        source_.latest(position_, {.interval = interval_,
+                                   .max_records_per_second = limit.max_records_per_second,
+                                   .last_wait = limit.last_wait});
     BatchInput input{name(), encode(position_), encode(end), {}, limit.max_records_per_second};
     input.records = deliver(batch.time, position_, end);
     position_ = std::move(end);
     return input;
   }
+
+  void skip(Time first, Time last) override { node_->skip(first, last); }
 
   void release(Time time) override {
     node_->release(time);

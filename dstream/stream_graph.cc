@@ -122,6 +122,14 @@ Duration StreamGraph::reach() const {
   return longest;
 }
 
+bool StreamGraph::is_special(Time time) const {
+  const auto is_due = [&](const StreamNode& stream) {
+    return stream.slide() != batch_interval_ && stream.due(time);
+  };
+  return std::ranges::any_of(outputs_, [&](const auto& each) { return is_due(*each.stream); }) ||
+         std::ranges::any_of(stateful_, [&](const auto& each) { return is_due(each->stream()); });
+}
+
 bool StreamGraph::has_raw_windows() const {
   std::vector<std::shared_ptr<StreamNode>> nodes;
   std::unordered_set<StreamNode*> seen;
@@ -138,6 +146,17 @@ void StreamGraph::remember(Duration duration) {
   require_multiple("remember duration", duration, "the batch interval", batch_interval_);
   const std::scoped_lock lock(mutex_);
   remember_ = std::max(remember_, duration);
+}
+
+void StreamGraph::checkpoint(Duration interval) {
+  require_not_started("checkpoint");
+  const std::scoped_lock lock(mutex_);
+  checkpoint_interval_ = std::min(interval, checkpoint_interval_.value_or(interval));
+}
+
+std::optional<Duration> StreamGraph::checkpoint_interval() const {
+  const std::scoped_lock lock(mutex_);
+  return checkpoint_interval_;
 }
 
 void StreamGraph::require_not_started(const char* operation) const {

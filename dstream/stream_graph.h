@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,10 @@ class StreamGraph {
   void add_sink(std::shared_ptr<StreamSink> sink);
   /// Every stream keeps its RDDs at least this long.
   void remember(Duration duration);
+  /// A stream wants its state to be durable this often.
+  void checkpoint(Duration interval);
+  /// The shortest that a stream wants, if any does.
+  std::optional<Duration> checkpoint_interval() const;
   /// Throws Error(kInvalidArgument) that names `operation`.
   void require_not_started(const char* operation) const;
 
@@ -73,6 +78,8 @@ class StreamGraph {
   const StatefulOperator* under_a_window() const;
   /// How far before a batch's time streams may still ask for input.
   Duration reach() const;
+  /// Whether an output or a state is due at this grid point that is not due at every one.
+  bool is_special(Time time) const;
   /// Whether a stream is computed from others' RDDs of earlier times.
   bool has_raw_windows() const;
 
@@ -82,6 +89,7 @@ class StreamGraph {
   mutable std::mutex mutex_;  // guards the members below until `started_`
   bool started_ = false;
   Duration remember_{};
+  std::optional<Duration> checkpoint_interval_;
   std::vector<std::shared_ptr<StreamInput>> inputs_;
   std::vector<OutputOperation> outputs_;
   std::vector<std::shared_ptr<StatefulOperator>> stateful_;

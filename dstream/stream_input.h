@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,14 +24,13 @@ class StreamingEvents;
 /// How much a batch may take.
 struct CutLimit {
   std::optional<double> max_records_per_second = {};
-  bool nothing = false;  ///< it is left to a later batch; for inputs that can
   /// Set when no batch follows, see `SourceLimit`.
   std::optional<Duration> last_wait = {};
 };
 
 /// Where an input finds itself.
 struct InputPlace {
-  StreamingEvents& events;  ///< outlives it
+  StreamingEvents& events;                ///< outlives it
   std::string checkpoint_directory = {};  ///< absolute; empty: there is none
 };
 
@@ -57,6 +57,8 @@ class StreamInput {
   virtual void start(Time /*resumed_after*/) {}
   /// Fixes what the batch owns, hands its RDD to the stream and describes it. Throws.
   virtual BatchInput cut(const Batch& batch, const CutLimit& limit) = 0;
+  /// There is no batch at the grid points from `first` to `last`.
+  virtual void skip(Time first, Time last) = 0;
   virtual AfterRestart after_restart() const { return AfterRestart::kRefused; }
   /// Before `start`: what an earlier driver's batch owns, in ascending order. Throws
   /// Error(kCorrupt) if the positions cannot be read.
@@ -89,6 +91,13 @@ class InputStreamNode final : public TypedStreamNode<T> {
   void release(Time time) {
     const std::scoped_lock lock(mutex_);
     delivered_.erase(delivered_.begin(), delivered_.upper_bound(time - this->remembered()));
+    std::erase_if(skipped_,
+                  [&](const auto& range) { return range.second <= time - this->remembered(); });
+  }
+  /// From the same thread: the grid points from `first` to `last` have no input.
+  void skip(Time first, Time last) {
+    const std::scoped_lock lock(mutex_);
+    skipped_[first] = last;
   }
   /// Grid points up to this one that have no input were missed while there was no driver.
   void resume_after(Time time) { resumed_after_ = time; }
@@ -96,13 +105,16 @@ class InputStreamNode final : public TypedStreamNode<T> {
  protected:
   Rdd<T> compute(Time time) override {
     std::function<Rdd<T>()> make;
+    bool skipped = false;
     {
       const std::scoped_lock lock(mutex_);
       const auto found = delivered_.find(time);
       if (found != delivered_.end()) make = found->second;
+      const auto after = skipped_.upper_bound(time);
+      skipped = after != skipped_.begin() && time <= std::prev(after)->second;
     }
     if (make) return make();
-    if (time <= resumed_after_) return this->graph()->context().template empty_rdd<T>();
+    if (skipped || time <= resumed_after_) return this->graph()->context().template empty_rdd<T>();
     throw Error(ErrorCode::kInternal, std::string(this->operation()) + ": the input of " +
                                           to_string(time) + " was never cut or is released");
   }
@@ -111,6 +123,7 @@ class InputStreamNode final : public TypedStreamNode<T> {
   Time resumed_after_ = Time::min();  // set before the first batch
   std::mutex mutex_;
   std::map<Time, std::function<Rdd<T>()>> delivered_;  // guarded by mutex_
+  std::map<Time, Time> skipped_;                       // guarded by mutex_; first and last
 };
 
 }  // namespace weir::internal

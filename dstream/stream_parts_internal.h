@@ -20,6 +20,15 @@ class BatchJournal;
 class StreamGraph;
 class StreamSink;
 
+/// What becomes of an output operation that fails.
+struct OutputFailures {
+  std::int64_t attempts = 1;  ///< of each, in each batch
+  Duration delay{};           ///< between them
+  /// Whether the batch goes on without it after the last one; else the stream ends. Sinks are never
+  /// skipped: what one lacks would be missed at the next start.
+  bool skip = false;
+};
+
 /// What a running stream is made of, for those that start it, cut its batches and run them.
 struct StreamParts {
   Context& context;
@@ -34,6 +43,8 @@ struct StreamParts {
   std::string state_directory = {};
   std::uint32_t key_groups = 512;
   std::uint64_t hash_seed = 0;  ///< of keys; 0: the context's
+  OutputFailures output_failures = {};
+  std::uint64_t state_quota = 0;  ///< bytes that one operator's state may grow to; 0: any
 
   CommitId commit_id(const StreamSink& sink, const Batch& batch, std::uint64_t intent) const;
 };

@@ -61,9 +61,22 @@ const ConfigKey<double> kMaxRate(
     "max-rate", 0.0, "elements per second that each input may give at most; 0: no limit");
 const ConfigKey<std::int64_t> kMaxWaiting(
     "max-waiting-batches", 1,
-    "how many batches with input may wait for those before them: further ones are cut without, and "
-    "what has come goes to a later batch; many: each batch has what came in its own interval, "
-    "however late it runs");
+    "how many batches may wait for those before them: then grid points are coalesced, and what "
+    "has come goes to the batch that is cut when there is room; many: each batch has what came in "
+    "its own interval, however late it runs");
+
+const ConfigKey<std::int64_t> kOutputAttempts(
+    "output-attempts", 1, "times that an output operation which fails is tried (1 to 1000000)");
+const ConfigKey<Duration> kOutputRetryDelay("output-retry-delay", std::chrono::seconds(1),
+                                            "time between two of them (0us to 1h)");
+const ConfigKey<std::string> kOutputFailure(
+    "output-failure", "stop",
+    "what an output operation that fails for the last time does: stop the stream, or skip, so that "
+    "the batch goes on without it; sinks always stop it");
+const ConfigKey<std::int64_t> kStateQuota(
+    "state-quota", 0,
+    "bytes of workers' memory that the state of one operator may grow to; a batch that needs more "
+    "ends the stream; 0: no limit");
 
 const ConfigKey<std::string> kProgress(
     "progress", "",
@@ -73,7 +86,6 @@ internal::InputRates::Options rates_of(const Config& config, Duration batch_inte
   constexpr double kMost = 1e15;
   internal::InputRates::Options options;
   options.backpressure = config.get(kBackpressure);
-  options.max_waiting = static_cast<std::size_t>(config.get(kMaxWaiting, 1, 1'000'000'000));
   options.rate.interval = batch_interval;
   options.rate.initial_rate = config.get(kInitialRate, 0, kMost);
   options.rate.min_rate = config.get(kMinRate, 0, kMost);
@@ -82,6 +94,18 @@ internal::InputRates::Options rates_of(const Config& config, Duration batch_inte
   options.rate.integral = config.get(kIntegral, 0, kMost);
   options.rate.derivative = config.get(kDerivative, 0, kMost);
   return options;
+}
+
+internal::OutputFailures output_failures_of(const Config& config) {
+  using namespace std::chrono_literals;
+  const std::string after = config.get(kOutputFailure);
+  if (after != "stop" && after != "skip") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "weir.output-failure must be stop or skip, got \"" + after + "\"");
+  }
+  return {.attempts = config.get(kOutputAttempts, 1, 1'000'000),
+          .delay = config.get(kOutputRetryDelay, 0us, 1h),
+          .skip = after == "skip"};
 }
 
 Durability durability_of(LogDurability option, const Config& config) {
@@ -145,9 +169,11 @@ class StreamingContext::Impl {
 
  private:
   Duration checkpoint_interval() const {
-    return options_.checkpoint_interval != Duration::zero()
-               ? options_.checkpoint_interval
-               : context_.config().get(kCheckpointInterval);
+    const Duration given = options_.checkpoint_interval != Duration::zero()
+                               ? options_.checkpoint_interval
+                               : context_.config().get(kCheckpointInterval);
+    const std::optional<Duration> wanted = graph_->checkpoint_interval();
+    return wanted ? std::min(given, *wanted) : given;
   }
   std::string state_directory() const {
     if (journal_) return journal_->state_directory();
@@ -229,7 +255,10 @@ void StreamingContext::Impl::start() {
                               .application = journal_ ? journal_->identity().application
                                                       : internal::fresh_identity().application,
                               .checkpoint_interval = checkpoint_interval(),
-                              .state_directory = state_directory()};
+                              .state_directory = state_directory(),
+                              .output_failures = output_failures_of(context_.config()),
+                              .state_quota = static_cast<std::uint64_t>(context_.config().get(
+                                  kStateQuota, 0, std::numeric_limits<std::int64_t>::max()))};
   if (journal_) {
     parts.key_groups = journal_->identity().key_groups;
     parts.hash_seed = journal_->identity().hash_seed;
@@ -238,6 +267,7 @@ void StreamingContext::Impl::start() {
       .drain_cap = drain_cap_,
       .stop_on_signal = context_.config().get(kStopOnSignal),
       .rates = rates_of(context_.config(), graph_->batch_interval()),
+      .max_waiting = static_cast<std::size_t>(context_.config().get(kMaxWaiting, 1, 1'000'000'000)),
       .on_batch_done =
           [this](std::uint64_t sequence) {
             const std::scoped_lock lock(mutex_);

@@ -61,9 +61,10 @@ struct BatchInfo {
 struct OutputOperationInfo {
   std::uint64_t sequence = 0;
   Time batch_time{};
-  std::size_t id = 0;     ///< order of registration, from 0
-  std::string name;       ///< "print", "foreach_rdd", "write_to"
-  std::string sink = {};  ///< uid of what it writes to; empty: it may do anything
+  std::size_t id = 0;         ///< order of registration, from 0
+  std::string name;           ///< "print", "foreach_rdd", "write_to"
+  std::uint32_t attempt = 1;  ///< in this batch: more than one where failures are tried again
+  std::string sink = {};      ///< uid of what it writes to; empty: it may do anything
   /// What becomes of a batch that is written again; of outputs that are no sinks nothing is known.
   SinkGuarantee guarantee = SinkGuarantee::kAtLeastOnce;
   std::optional<Time> start_time = {};

@@ -60,6 +60,46 @@ TEST(BatchGenerator, CatchesUpOneByOneWhenLate) {
             (Actions{Generator::SetTimer{at(4s)}}));
 }
 
+TEST(BatchGenerator, CutsNothingWhileItIsToldToWaitAndThenOneForAllThatWasMissed) {
+  Generator generator(1s);
+  generator.on(Generator::Start{}, at(0s));
+  EXPECT_EQ(generator.on(Generator::CatchUp{}, at(500ms)), Actions{}) << "nothing was missed";
+  EXPECT_EQ(generator.on(Generator::TimerDue{.wait = true}, at(900ms)),
+            (Actions{Generator::SetTimer{at(1s)}}))
+      << "not due";
+  EXPECT_EQ(generator.on(Generator::TimerDue{.wait = true}, at(1s)), Actions{});
+  EXPECT_EQ(generator.on(Generator::CatchUp{}, at(4200ms)),
+            (Actions{Generator::Skip{at(1s), at(3s)}, Generator::Generate{{1, at(4s)}},
+                     Generator::SetTimer{at(5s)}}));
+  EXPECT_EQ(generator.on(Generator::CatchUp{}, at(4300ms)), Actions{});
+  EXPECT_EQ(generator.on(Generator::TimerDue{.wait = true}, at(5s)), Actions{});
+  EXPECT_EQ(generator.on(Generator::CatchUp{}, at(5100ms)),
+            (Actions{Generator::Generate{{2, at(5s)}}, Generator::SetTimer{at(6s)}}))
+      << "one grid point is a batch as ever";
+}
+
+TEST(BatchGenerator, GivesSpecialGridPointsBatchesOfTheirOwn) {
+  Generator generator(1s,
+                      [](Time time) { return time.time_since_epoch() % 3s == Duration::zero(); });
+  generator.on(Generator::Start{}, at(0s));
+  generator.on(Generator::TimerDue{.wait = true}, at(1s));
+  EXPECT_EQ(generator.on(Generator::CatchUp{}, at(7500ms)),
+            (Actions{Generator::Skip{at(1s), at(2s)}, Generator::Generate{{1, at(3s)}},
+                     Generator::Skip{at(4s), at(5s)}, Generator::Generate{{2, at(6s)}},
+                     Generator::Generate{{3, at(7s)}}, Generator::SetTimer{at(8s)}}));
+}
+
+TEST(BatchGenerator, AGracefulStopWaitsForNoRoom) {
+  Generator generator(1s);
+  generator.on(Generator::Start{}, at(0s));
+  generator.on(Generator::TimerDue{.wait = true}, at(1s));
+  EXPECT_EQ(generator.on(Generator::StopGracefully{}, at(2500ms)),
+            (Actions{Generator::Skip{at(1s), at(1s)}, Generator::Generate{{1, at(2s)}},
+                     Generator::SetTimer{at(3s)}}));
+  EXPECT_EQ(generator.on(Generator::TimerDue{.wait = true}, at(3s)),
+            (Actions{Generator::Generate{{2, at(3s)}}, Generator::Finished{}}));
+}
+
 TEST(BatchGenerator, GracefulStopCutsOneMoreBatch) {
   Generator generator(1s);
   generator.on(Generator::Start{}, at(0s));

@@ -53,9 +53,8 @@ class Cluster {
   }
 
   void register_worker(WorkerId worker, std::vector<ModuleId> modules = {{5, "job"}}) {
-    say(worker,
-        wire::Register{worker, 100, slots_, std::move(modules), "ipc:///" + to_string(worker),
-                       resident_slots_});
+    say(worker, wire::Register{worker, 100, slots_, std::move(modules),
+                               "ipc:///" + to_string(worker), resident_slots_});
   }
 
   void say(WorkerId from, wire::ToDriver message) {

@@ -162,8 +162,8 @@ class BadServer {
       await_message(router_, -1ms);
       while (const auto received = receive_from_peer(router_)) {
         const auto opened = open_frame(view(received->frame), kKey);
-        const auto request = std::get<0>(
-            wire::from_frame<wire::ExchangeRequest>(std::get<OpenedFrame>(opened)));
+        const auto request =
+            std::get<0>(wire::from_frame<wire::ExchangeRequest>(std::get<OpenedFrame>(opened)));
         for (const Range& range : request.ranges) asked_ += range.length;
         most_outstanding = std::max(most_outstanding.load(), asked_ - reducer_.consumed);
         ++requests;
@@ -178,8 +178,8 @@ class BadServer {
     if (before > 0) ++repeated_ranges;
     const Do what = decide_(range, before);
     if (what == Do::kNothing) return;
-    std::string head = wire::to_frame(
-        wire::ExchangeAnswer(wire::FetchChunk{request.fetch, range}), kKey);
+    std::string head =
+        wire::to_frame(wire::ExchangeAnswer(wire::FetchChunk{request.fetch, range}), kKey);
     std::string data = piece(range.map_partition, sizes_.at(range.map_partition))
                            .substr(range.offset, range.length);
     if (what == Do::kCorruptHeader) head.back() ^= 1;

@@ -95,7 +95,8 @@ std::vector<std::string> a_frame_of_each_message() {
       wire::Outcome{launch, NeedInputs{}},
       wire::Outcome{launch, Failed{"std::runtime_error: no"}},
       wire::Outcome{launch, Cancelled{}},
-      wire::UnknownStage{launch, 99}, wire::Report{launch, Bytes(std::string("report"))}};
+      wire::UnknownStage{launch, 99},
+      wire::Report{launch, Bytes(std::string("report"))}};
   const std::vector<wire::ToWorker> to_worker = {
       wire::Opened{},
       wire::Registered{SteadyTime(4s)},

@@ -7,7 +7,6 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -57,7 +56,7 @@ TEST_P(FilesStream, FilesAreReadOnceHoweverManyBatchesWait) {
         const std::scoped_lock lock(mutex);
         for (const std::string& line : rdd.collect()) seen.push_back(line);
         // Several grid points pass meanwhile: batches without input are cut.
-        if (++batches <= 3) std::this_thread::sleep_for(40ms);
+        if (++batches <= 3) (void)test::eventually([] { return false; }, 40ms);
       });
   stream.start();
   EXPECT_TRUE(test::eventually([&] {

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "weir/dstream/receiver.h"
@@ -32,7 +32,7 @@ struct NumberReceiver : Receiver<int> {
       const int limit = number_in("limit");
       if (next >= limit) {
         if (std::filesystem::exists(folder + "/finish")) return store.stop();
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        look_again_soon();
       } else if (in_blocks) {
         std::vector<int> block(static_cast<std::size_t>(std::min(10, limit - next)));
         std::iota(block.begin(), block.end(), next);
@@ -53,6 +53,11 @@ struct NumberReceiver : Receiver<int> {
   }
 
  private:
+  static void look_again_soon() {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable().wait_for(lock, std::chrono::milliseconds(1));
+  }
   int number_in(const std::string& file) const {
     std::ifstream in(folder + "/" + file);
     int number = 0;

@@ -97,7 +97,7 @@ class ReceiverLife {
  public:
   struct Options {
     std::string master;
-    std::string folder;          ///< of the receiver
+    std::string folder;           ///< of the receiver
     std::string checkpoint = {};  ///< empty: none
     bool in_blocks = true;
     std::map<std::string, std::string> config = {};

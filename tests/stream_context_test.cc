@@ -121,7 +121,7 @@ TEST_F(StreamLife, AQueueCannotBeUsedWithACheckpointDirectory) {
   stream_.checkpoint(made);
   EXPECT_EQ(error_of([&] { stream_.start(); }),
             "queue-0 cannot be read again after a restart, so it cannot be used with a checkpoint "
-            "directory; use a replayable source (source_stream)");
+            "directory; use a replayable source (source_stream) or a receiver");
   std::filesystem::remove_all(made);
 }
 

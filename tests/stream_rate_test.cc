@@ -122,45 +122,84 @@ struct Cut final : StreamingListener {
   std::atomic<int> batches{0};
 };
 
-/// Batches while the first one hangs.
+/// Batches while the first one hangs and three more grid points pass.
 class WaitingBatches : public StreamRates {
  protected:
-  /// What each of the first `batches` gave, all but the last cut while the first runs.
-  std::vector<Counts> given(const std::map<std::string, std::string>& config, int batches) {
+  using Seen = std::vector<std::pair<Time, Counts>>;
+
+  /// What each batch gave that ended after that, and those at the next two grid points; `waiting`
+  /// are cut while the first runs, `last` is the number of the last.
+  template <class Operation>
+  Seen given(const std::map<std::string, std::string>& config, int waiting, std::uint64_t last,
+             const Operation& operation) {
     std::atomic<bool> hangs{true};
     std::atomic<int> begun{0};
-    std::vector<Counts> seen;
+    Seen seen;
     const auto cut = std::make_shared<Cut>();
     auto driver = start(
         [&](StreamingContext& stream) {
           stream.add_listener(cut);
-          counts(stream).foreach_rdd([&](const Rdd<Count>& rdd) {
+          const auto input = counts(stream);
+          input.foreach_rdd([&](const Rdd<Count>&) {
             ++begun;
             EXPECT_TRUE(eventually([&] { return !hangs; }));
-            seen.push_back(sorted(std::vector<Counts>{rdd.collect()}).front());
+          });
+          operation(input).foreach_rdd([&](const Rdd<Count>& rdd, Time time) {
+            seen.emplace_back(time, sorted(std::vector<Counts>{rdd.collect()}).front());
           });
         },
         {.config = config});
     driver->tick();
     EXPECT_TRUE(eventually([&] { return begun == 1; }));
-    driver->tick(batches - 2);
-    EXPECT_TRUE(eventually([&] { return cut->batches == batches - 1; }));
+    for (int i = 0; i < 3; ++i) {
+      driver->tick();
+      EXPECT_TRUE(eventually([&] { return cut->batches >= std::min(waiting, i + 1) + 1; }));
+    }
+    EXPECT_EQ(cut->batches, waiting + 1);
     hangs = false;
-    driver->await(static_cast<std::uint64_t>(batches) - 1);
-    driver->run(1, static_cast<std::uint64_t>(batches));
+    driver->await(last - 2);
+    driver->run(2, last);
     driver->stop();
     return seen;
   }
+  Seen batches(const std::vector<std::pair<int, Counts>>& at) const {
+    Seen all;
+    for (const auto& [second, batch] : at) {
+      all.emplace_back(Time(second * 1s), sorted(std::vector<Counts>{batch}).front());
+    }
+    return all;
+  }
 };
 
-TEST_F(WaitingBatches, LeaveWhatComesToALaterOne) {
-  EXPECT_EQ(given({{"max-waiting-batches", "1"}}, 5),
-            (std::vector<Counts>{batches_[0], batches_[1], {}, {}, batches_[2]}));
+auto as_it_is = [](const DStream<Count>& stream) { return stream; };
+
+TEST_F(WaitingBatches, CoalesceTheGridPointsThatAreMissed) {
+  EXPECT_EQ(given({{"max-waiting-batches", "1"}}, 1, 5, as_it_is), batches({{1, batches_[0]},
+                                                                            {2, batches_[1]},
+                                                                            {4, batches_[2]},
+                                                                            {5, batches_[3]},
+                                                                            {6, batches_[4]}}));
 }
 
 TEST_F(WaitingBatches, HaveWhatCameInTheirOwnIntervalIfTold) {
-  EXPECT_EQ(given({{"max-waiting-batches", "100"}}, 5),
-            (std::vector<Counts>{batches_.begin(), batches_.begin() + 5}));
+  EXPECT_EQ(given({{"max-waiting-batches", "100"}}, 3, 6, as_it_is), batches({{1, batches_[0]},
+                                                                              {2, batches_[1]},
+                                                                              {3, batches_[2]},
+                                                                              {4, batches_[3]},
+                                                                              {5, batches_[4]},
+                                                                              {6, batches_[5]}}));
+}
+
+TEST_F(WaitingBatches, KeepGridPointsAtWhichAWindowIsDueAndSeeOthersAsEmpty) {
+  const auto windows = [](const DStream<Count>& stream) { return stream.window(4s, 2s); };
+  const auto together = [&](std::initializer_list<std::size_t> indices) {
+    Counts all;
+    for (const std::size_t i : indices)
+      all.insert(all.end(), batches_[i].begin(), batches_[i].end());
+    return all;
+  };
+  EXPECT_EQ(given({{"max-waiting-batches", "1"}}, 1, 5, windows),
+            batches({{2, together({0, 1})}, {4, together({0, 1, 2})}, {6, together({2, 3, 4})}}));
 }
 
 TEST_F(StreamRates, WhatWasRecordedIsNotChangedByALimit) {

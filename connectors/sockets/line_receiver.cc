@@ -69,7 +69,8 @@ class LineConnection {
     const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, &freeaddrinfo);
     std::string why;
     for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-      socket_ = Descriptor(socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      socket_ =
+          Descriptor(socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
       if (socket_.get() < 0) {
         why = std::strerror(errno);
         continue;
@@ -87,7 +88,8 @@ class LineConnection {
       if (error == 0) return true;
       why = std::strerror(error);
     }
-    throw Error(ErrorCode::kUnreachable, fmt::format("cannot connect to {}:{}: {}", host, port, why));
+    throw Error(ErrorCode::kUnreachable,
+                fmt::format("cannot connect to {}:{}: {}", host, port, why));
   }
 
   /// What has come, at least one byte; nothing when the server has ended or it was stopped. Throws

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -166,6 +167,12 @@ class StateSpec {
     initial_ = std::move(initial);
     return *this;
   }
+  /// The pairs of an RDD, which are collected at once.
+  template <class Pairs>
+  requires requires(const Pairs& pairs) {
+    { pairs.collect() } -> std::convertible_to<Initial>;
+  }
+  StateSpec& initial_state(const Pairs& rdd) { return initial_state(Initial(rdd.collect())); }
   /// A key that had no record for so long, by batch times, is told of by one last call, in the
   /// batch at whose time that is so, and removed. Throws Error(kInvalidArgument) unless positive.
   StateSpec& timeout(Duration idle) {
