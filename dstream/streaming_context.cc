@@ -60,10 +60,11 @@ const ConfigKey<double> kDerivative("backpressure.derivative", 0.0,
 const ConfigKey<double> kMaxRate(
     "max-rate", 0.0, "elements per second that each input may give at most; 0: no limit");
 const ConfigKey<std::int64_t> kMaxWaiting(
-    "max-waiting-batches", 1,
+    "max-waiting-batches", 0,
     "how many batches may wait for those before them: then grid points are coalesced, and what "
     "has come goes to the batch that is cut when there is room; many: each batch has what came in "
-    "its own interval, however late it runs");
+    "its own interval, however late it runs; 0: 1, and any number on a clock that the program "
+    "gives, which may move faster than batches run");
 
 const ConfigKey<std::int64_t> kOutputAttempts(
     "output-attempts", 1, "times that an output operation which fails is tried (1 to 1000000)");
@@ -94,6 +95,13 @@ internal::InputRates::Options rates_of(const Config& config, Duration batch_inte
   options.rate.integral = config.get(kIntegral, 0, kMost);
   options.rate.derivative = config.get(kDerivative, 0, kMost);
   return options;
+}
+
+std::size_t max_waiting_of(const Config& config, bool has_own_clock) {
+  constexpr std::int64_t kAny = 1'000'000'000;
+  const std::int64_t given = config.get(kMaxWaiting, 0, kAny);
+  if (given != 0) return static_cast<std::size_t>(given);
+  return has_own_clock ? static_cast<std::size_t>(kAny) : 1;
 }
 
 internal::OutputFailures output_failures_of(const Config& config) {
@@ -267,7 +275,7 @@ void StreamingContext::Impl::start() {
       .drain_cap = drain_cap_,
       .stop_on_signal = context_.config().get(kStopOnSignal),
       .rates = rates_of(context_.config(), graph_->batch_interval()),
-      .max_waiting = static_cast<std::size_t>(context_.config().get(kMaxWaiting, 1, 1'000'000'000)),
+      .max_waiting = max_waiting_of(context_.config(), options_.clock != nullptr),
       .on_batch_done =
           [this](std::uint64_t sequence) {
             const std::scoped_lock lock(mutex_);

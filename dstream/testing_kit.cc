@@ -58,9 +58,7 @@ void StreamRun::run(const std::function<void(StreamingContext&)>& setup) {
 void StreamRun::run_driver(const std::function<void(StreamingContext&)>& setup, std::size_t end) {
   Config config;
   config.set("master", options_.master);
-  config.set("stop-on-signal", "false");
-  // The clock goes over all batches at once: each has its own input none the less.
-  config.set("max-waiting-batches", "1000000000").set("backpressure", "false");
+  config.set("stop-on-signal", "false").set("backpressure", "false");
   Context context(config);
   StreamingContext stream(context, options_.batch, {.clock = clock_});
   if (!options_.checkpoint_dir.empty()) stream.checkpoint(options_.checkpoint_dir.string());

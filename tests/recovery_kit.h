@@ -135,8 +135,7 @@ class Driver {
   static Config config_of(const DriverOptions& options) {
     Config config;
     config.set("master", options.master).set("stop-on-signal", "false");
-    // Of a clock that tests move fast; and each batch has its own input, however fast.
-    config.set("graceful-stop-timeout", "1h").set("max-waiting-batches", "1000");
+    config.set("graceful-stop-timeout", "1h");  // of a clock that tests move fast
     for (const auto& [name, value] : options.config) config.set(name, value);
     return config;
   }

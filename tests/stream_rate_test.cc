@@ -109,7 +109,7 @@ TEST_F(StreamRates, ConfiguredLimitsHold) {
 
 TEST_F(StreamRates, SettingsThatMakeNoSenseAreRefused) {
   for (const auto& [key, value] : std::map<std::string, std::string>{
-           {"max-rate", "-1"}, {"max-waiting-batches", "0"}, {"backpressure.integral", "-0.1"}}) {
+           {"max-rate", "-1"}, {"max-waiting-batches", "-1"}, {"backpressure.integral", "-0.1"}}) {
     expect_refused(refusal([&] {
                      (void)taken({{key, value}}, {});
                    }),

@@ -128,10 +128,7 @@ class SourceStreams : public OverMasters {
   void TearDown() override { source_log = nullptr; }
 
   static Config config() {
-    return Config()
-        .set("master", GetParam())
-        .set("stop-on-signal", "false")
-        .set("max-waiting-batches", "1000");  // the clock goes over several at once
+    return Config().set("master", GetParam()).set("stop-on-signal", "false");
   }
 
   SourceLog log_;
