@@ -238,8 +238,8 @@ void DriverLoop::perform(ClusterDriver::Action action) {
     send(*what);
   } else if (auto* outcome = std::get_if<ClusterDriver::TellOutcome>(&action)) {
     observer_.on_outcome(outcome->attempt, outcome->worker, std::move(outcome->outcome));
-  } else if (auto* said = std::get_if<ClusterDriver::TellReport>(&action)) {
-    observer_.on_report(said->attempt, said->worker, std::move(said->report));
+  } else if (const auto* said = std::get_if<ClusterDriver::TellReport>(&action)) {
+    observer_.on_report(said->attempt, said->worker, said->report);
   } else if (const auto* begin = std::get_if<ClusterDriver::StartProcess>(&action)) {
     WorkerBoot boot = options_.boot;
     boot.self = begin->worker;

@@ -239,9 +239,9 @@ void Engine::on_worker_lost(WorkerId worker, const std::string& reason) {
   perform(scheduler_.on_worker_lost(worker));
 }
 
-void Engine::on_report(AttemptId attempt, WorkerId worker, Bytes report) {
+void Engine::on_report(AttemptId attempt, WorkerId worker, const Bytes& report) {
   const auto resident = residents_.find(attempt);
-  if (resident != residents_.end()) resident->second.on_report(worker, std::move(report));
+  if (resident != residents_.end()) resident->second.on_report(worker, report);
 }
 
 void Engine::on_result_refused(WorkerId worker, AttemptId attempt) {

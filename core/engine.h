@@ -49,7 +49,7 @@ class Engine final : private TaskRunner::Observer {
 
   /// What is told of a resident task, on the decision thread: it must not wait there.
   struct ResidentCallbacks {
-    std::function<void(WorkerId worker, Bytes report)> on_report;
+    std::function<void(WorkerId worker, const Bytes& report)> on_report;
     /// The last one; it may be missing for a task that was stopped.
     std::function<void(WorkerId worker, TaskOutcome outcome)> on_ended;
   };
@@ -93,7 +93,7 @@ class Engine final : private TaskRunner::Observer {
   void on_outcome(AttemptId attempt, WorkerId worker, TaskOutcome outcome) override;
   void on_worker_added(WorkerId worker, std::uint32_t slots) override;
   void on_worker_lost(WorkerId worker, const std::string& reason) override;
-  void on_report(AttemptId attempt, WorkerId worker, Bytes report) override;
+  void on_report(AttemptId attempt, WorkerId worker, const Bytes& report) override;
   void on_result_refused(WorkerId worker, AttemptId attempt) override;
   void on_failure(const std::string& reason) override;
   void perform(DagScheduler::Actions actions);

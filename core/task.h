@@ -236,7 +236,7 @@ class TaskRunner {
     /// A result was refused because its worker had been declared lost or its attempt given up.
     virtual void on_result_refused(WorkerId worker, AttemptId attempt) = 0;
     /// A resident task says something; see ResidentHost::report.
-    virtual void on_report(AttemptId /*attempt*/, WorkerId /*worker*/, Bytes /*report*/) {}
+    virtual void on_report(AttemptId /*attempt*/, WorkerId /*worker*/, const Bytes& /*report*/) {}
     /// No work can ever run again (no worker could be started, say); fails every job.
     virtual void on_failure(const std::string& reason) = 0;
   };

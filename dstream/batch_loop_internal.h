@@ -20,9 +20,7 @@
 #include "weir/dstream/stream_parts_internal.h"
 #include "weir/dstream/streaming_listener.h"
 
-namespace weir {
-
-namespace internal {
+namespace weir::internal {
 
 class StopSignals;
 struct Recovery;
@@ -121,5 +119,4 @@ class BatchLoop {
   std::jthread generator_thread_;
 };
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal
