@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "weir/core/crash_point.h"
 #include "weir/core/error.h"
 #include "weir/core/hash.h"
@@ -83,7 +85,7 @@ ReceiverLog::Place ReceiverLog::append(std::uint32_t number, std::uint64_t recor
                                        const Bytes& block) {
   if (file_ == nullptr || file_->size() >= kFileBytes) {
     if (file_ != nullptr) file_->sync();
-    name_ = folder_ + "/" + run_ + "." + std::to_string(next_file_++);
+    name_ = fmt::format("{}/{}.{:08}", folder_, run_, next_file_++);
     file_ = store_->create(name_);
     if (file_ == nullptr) {
       throw Error(ErrorCode::kDataLoss, name_ +

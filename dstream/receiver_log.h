@@ -11,7 +11,8 @@
 /// The log of what receivers received, ahead of the batches that will own it: files in the
 /// checkpoint directory, each written by one run of one receiver.
 ///
-///     <folder>/<run>.<n>    n = 0, 1, ...: a file is followed by the next when it has 16 MiB
+///     <folder>/<run>.<n>    n in 8 digits, from 0: a file is followed by the next when it has 16
+///                           MiB, also in the order of their names
 ///
 ///     offset  size  of each record (little-endian)
 ///          0     8  magic, "WEIRBLK1"

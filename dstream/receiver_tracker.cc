@@ -39,6 +39,8 @@ const ConfigKey<std::int64_t> kBufferBytes(
     "receiver.buffer-bytes", 64 << 20,
     "bytes that a receiver holds for batches to come; it waits then (4096 to 1099511627776)");
 
+/// A receiver that nobody has room for is no error, but nobody wants it.
+constexpr Duration kPatience = 5s;
 /// Orders may get lost: while the receiver is to end they are said again this often.
 constexpr auto kTellAgain = 50ms;
 
@@ -209,6 +211,7 @@ void ReceiverTracker::start_run(std::unique_lock<std::mutex>& lock) {
   worker_.reset();
   errors_told_ = 0;
   attempt_ = 0;
+  waits_since_ = now();
   state_ = State::kRunning;
   lock.unlock();
   engine_->received_blocks().open(
@@ -338,6 +341,7 @@ ReceiverInfo ReceiverTracker::info() const {
 
 ReceiverTracker::Cut ReceiverTracker::cut(const Batch& batch, const CutLimit& limit) {
   std::unique_lock lock(mutex_);
+  warn_if_there_is_no_room();
   const double rate = limit.max_records_per_second.value_or(0);
   const bool new_rate = rate != orders_.max_rate;
   orders_.max_rate = rate;
@@ -400,6 +404,15 @@ std::string ReceiverTracker::position() const {
   ReceiverPosition position;
   for (const auto& [name, run] : runs_) position.next[name] = run.cut;
   return encode(position);
+}
+
+void ReceiverTracker::warn_if_there_is_no_room() {
+  if (state_ != State::kRunning || worker_ || !waits_since_) return;
+  if (now() - *waits_since_ < kPatience) return;
+  waits_since_.reset();  // once
+  log_warning(name_ +
+              " waits for a worker that has room for it: give workers more "
+              "(weir.cluster.receivers-per-worker), or use more workers");
 }
 
 void ReceiverTracker::done(Time time) {

@@ -162,6 +162,7 @@ class ReceiverTracker : public std::enable_shared_from_this<ReceiverTracker> {
   void accept(const std::string& name, Run& run, ReceivedBlock block);
   void tell_orders();
   void forget_runs();
+  void warn_if_there_is_no_room();
   ReceiverInfo info() const;
   std::string absolute(const std::string& file) const { return directory_ + "/" + file; }
   std::vector<ReceivedBlock> readable(std::vector<ReceivedBlock> blocks) const;
@@ -192,6 +193,7 @@ class ReceiverTracker : public std::enable_shared_from_this<ReceiverTracker> {
   std::string last_error_;
   ReceiverOrders orders_;
   SteadyTime restart_at_{};
+  std::optional<SteadyTime> waits_since_;                       // for a worker with room
   std::vector<std::pair<std::string, ReceivedBlock>> pending_;  // with the run's name
   std::deque<CutBatch> unreleased_;
   std::deque<CutBatch> undone_;

@@ -133,9 +133,9 @@ TEST(ReceiverLog, HasWhatWasAppendedToIt) {
   const auto second = log.append(1, 1, Bytes(std::string(17 << 20, 'x')));
   const auto third = log.append(2, 1, Bytes(std::string("in the next file")));
   log.sync();
-  EXPECT_EQ(first.file, "received/in/run.0");
+  EXPECT_EQ(first.file, "received/in/run.00000000");
   EXPECT_EQ(second.file, first.file);
-  EXPECT_EQ(third.file, "received/in/run.1");
+  EXPECT_EQ(third.file, "received/in/run.00000001");
   const auto store = directory_store_at(folder.file("c"));
   const auto blocks = read_receiver_logs(*store, "received/in");
   ASSERT_EQ(blocks.size(), 3u);
@@ -158,7 +158,7 @@ TEST(ReceiverLog, EndsWhereItIsDamaged) {
     ReceiverLog log(folder.file("c"), "received/in", "run");
     for (std::uint32_t i = 0; i < 3; ++i) log.append(i, 1, Bytes(written[i]));
   }
-  const std::string path = folder.file("c/received/in/run.0");
+  const std::string path = folder.file("c/received/in/run.00000000");
   const std::string whole = test::read_file(path);
   const auto store = directory_store_at(folder.file("c"));
   const auto check = [&](const std::string& content, std::size_t at) {
