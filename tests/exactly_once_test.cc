@@ -1,6 +1,8 @@
 // The ledger with restarts: numbered lines paced into a real Kafka while workers and drivers are
 // killed and the broker restarts. State and sink must equal what was written, exactly, and the
-// window what the sink got of it in its time.
+// window what the sink got of it in its time. Beside that a receiver stores numbers reliably, with
+// a log: each must come, twice only where its sender was not told in time, and state and sink must
+// agree.
 //
 // WEIR_LEDGER_SECONDS (default 60) sets how long lines come; beyond the first minute nothing is
 // killed, and memory, descriptors and log are watched: scripts/soak.
@@ -9,8 +11,11 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <fstream>
+#include <mutex>
 #include <optional>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -25,6 +30,7 @@ using namespace std::chrono_literals;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kLinesPerSecond = 4000;
+constexpr int kNumbersPerSecond = 500;
 constexpr int kStormSeconds = 60;
 constexpr int kWorkerKills = 12;
 constexpr int kDriverKills = 6;
@@ -138,6 +144,65 @@ Totals read_sink(const std::string& directory, std::int64_t after, std::int64_t 
   return totals;
 }
 
+/// How often each number is in the files sink of "key,number" lines; and by key.
+struct Received {
+  std::map<std::int64_t, int> times;
+  Totals by_key;
+};
+Received read_numbers(const std::string& directory) {
+  Received received;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(directory)) {
+    const std::string path = file.path();
+    if (path.find("/batch-") == std::string::npos || path.find("/part-") == std::string::npos) {
+      continue;
+    }
+    std::ifstream in(path);
+    std::string key, number;
+    while (std::getline(in, key, ',') && std::getline(in, number)) {
+      ++received.times[std::stoll(number)];
+      ++received.by_key[key];
+    }
+  }
+  return received;
+}
+
+/// Lets the receiver store numbers at a steady rate.
+class Numbers {
+ public:
+  explicit Numbers(std::string folder)
+      : folder_(std::move(folder)), thread_([this](const std::stop_token& stopped) {
+          const auto start = SteadyClock::now();
+          (void)eventually(
+              [&] {
+                const std::chrono::duration<double> passed = SteadyClock::now() - start;
+                limit_ = static_cast<int>(kNumbersPerSecond * passed.count());
+                write_file(folder_ + "/limit", std::to_string(limit_));
+                std::mutex mutex;
+                std::unique_lock lock(mutex);
+                std::condition_variable_any().wait_for(lock, stopped, 50ms, [] { return false; });
+                return stopped.stop_requested();
+              },
+              24h);
+        }) {}
+  /// No more; returns how many there are, all of which are stored.
+  int end() {
+    thread_.request_stop();
+    thread_.join();
+    EXPECT_TRUE(eventually([&] { return stored() == limit_; }, 1min));
+    return limit_;
+  }
+
+ private:
+  int stored() const {
+    const std::string text = read_file(folder_ + "/next");
+    return text.empty() ? 0 : std::stoi(text);
+  }
+
+  const std::string folder_;
+  int limit_ = 0;  // the thread's until it has ended
+  std::jthread thread_;
+};
+
 std::int64_t resident_kib(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/status");
   for (std::string line; std::getline(in, line);) {
@@ -220,9 +285,10 @@ TEST(ExactlyOnce, StateWindowAndSinkEqualTheLedgerThroughKills) {
   broker.create_topic("ledger", 4);
   const std::string checkpoint = folder.file("checkpoint");
   const std::string out = folder.file("out");
-  std::filesystem::create_directory(out);
+  std::filesystem::create_directories(out + "/receiver");
   Driver driver(broker.address(), checkpoint, out, folder.file("log"));
   driver.start();
+  Numbers numbers(out + "/receiver");
   const pid_t generator =
       start_generator(broker.address(), folder.file("ledger"), seed, kLinesPerSecond, seconds);
 
@@ -287,10 +353,13 @@ TEST(ExactlyOnce, StateWindowAndSinkEqualTheLedgerThroughKills) {
   ASSERT_EQ(status, 0) << "the generator failed";
   const Totals ledger = read_ledger(folder.file("ledger"));
   const std::int64_t written = sum(ledger);
+  const int stored = numbers.end();
   ASSERT_GE(written, std::int64_t{seconds} * kLinesPerSecond * 95 / 100);
   EXPECT_TRUE(eventually(
       [&] {
-        return sum(read_counts(out + "/totals").totals) >= written || driver.ended().has_value();
+        const bool all = sum(read_counts(out + "/totals").totals) >= written &&
+                         sum(read_counts(out + "/received").totals) >= stored;
+        return all || driver.ended().has_value();
       },
       std::chrono::minutes(1)));
   const auto ended = driver.stop_gracefully();
@@ -306,6 +375,12 @@ TEST(ExactlyOnce, StateWindowAndSinkEqualTheLedgerThroughKills) {
   EXPECT_EQ(read_sink(out + "/counts", window.time - kWindowMicroseconds, window.time),
             window.totals);
   EXPECT_GT(sum(window.totals), 0);
+  const Received received = read_numbers(out + "/numbers");
+  EXPECT_EQ(received.times.size(), static_cast<std::size_t>(stored)) << "numbers are missing";
+  EXPECT_EQ(read_counts(out + "/received").totals, received.by_key);
+  const std::int64_t twice = sum(received.by_key) - stored;
+  std::printf("%d numbers received, %lld of them twice\n", stored, static_cast<long long>(twice));
+  EXPECT_LE(twice, 10 * (kWorkerKills + kDriverKills)) << "a block for each death at most";
   if (watch.empty()) return;
   std::printf("resident memory %+.2f MiB/min, at most %zu descriptors, %ju bytes of checkpoint\n",
               watch.resident_mib_per_minute(), watch.most_descriptors(), watch.most_bytes());

@@ -5,13 +5,17 @@
 //
 // OUT/counts is a files sink of each batch's "key,count,time". OUT/totals, OUT/running and
 // OUT/window are replaced with every batch: the batch's time, then "key count" of
-// update_state_by_key, of map_with_state and of a window of 20 s. Times are microseconds. Ends on
+// update_state_by_key, of map_with_state and of a window of 20 s. Times are microseconds.
+//
+// The numbers that a receiver stores (number_receiver.h, its folder is OUT/receiver, which exists)
+// go to the files sink OUT/numbers as "key,number" and, counted per key, to OUT/received. Ends on
 // SIGTERM.
 
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -22,6 +26,8 @@
 #include <weir/connectors/files.h>
 #include <weir/connectors/kafka.h>
 #include <weir/weir.h>
+
+#include "number_receiver.h"
 
 namespace {
 
@@ -41,6 +47,16 @@ Count key_of(const weir::kafka::Record& record) {
 
 std::int64_t plus(std::int64_t a, std::int64_t b) { return a + b; }
 std::int64_t minus(std::int64_t a, std::int64_t b) { return a - b; }
+
+std::optional<std::int64_t> add_up(const std::vector<std::int64_t>& values,
+                                   std::optional<std::int64_t> total) {
+  std::int64_t sum = total.value_or(0);
+  for (const std::int64_t value : values) sum += value;
+  return sum;
+}
+
+/// A number of the receiver's.
+Count keyed(int number) { return {"number" + std::to_string(number % 100), number}; }
 
 /// With the batch's time.
 auto timed(const weir::Rdd<Count>& counts, weir::Time time) {
@@ -74,7 +90,19 @@ int run(int argc, char** argv) {
   app.add_option("--out", out)->required();
   CLI11_PARSE(app, argc, argv);
 
+  weir::test::NumberReceiver receiver;
+  receiver.folder = out + "/receiver";
+  receiver.in_blocks = true;
   auto setup = [&](weir::StreamingContext& stream) {
+    const auto numbers =
+        stream.receiver_stream(receiver, {.log = true}).uid("numbers").map(weir::fn<&keyed>);
+    numbers.write_to(weir::files::Sink({.directory = out + "/numbers",
+                                        .format = weir::files::Format::kDelimited}),
+                     {.uid = "numbers-sink"});
+    numbers.map_values([](std::int64_t) { return std::int64_t{1}; })
+        .update_state_by_key(weir::fn<&add_up>)
+        .uid("received")
+        .foreach_rdd(replace_file(out + "/received"));
     const auto counts =
         weir::kafka::direct_stream(stream, {.brokers = brokers,
                                             .topics = {topic},
@@ -85,14 +113,7 @@ int run(int argc, char** argv) {
         weir::files::Sink(
             {.directory = out + "/counts", .format = weir::files::Format::kDelimited}),
         {.uid = "counts"});
-    counts
-        .update_state_by_key([](const std::vector<std::int64_t>& values,
-                                std::optional<std::int64_t> total) -> std::optional<std::int64_t> {
-          std::int64_t sum = total.value_or(0);
-          for (const std::int64_t value : values) sum += value;
-          return sum;
-        })
-        .foreach_rdd(replace_file(out + "/totals"));
+    counts.update_state_by_key(weir::fn<&add_up>).foreach_rdd(replace_file(out + "/totals"));
     counts
         .map_with_state(weir::StateSpec([](const std::string&, std::optional<std::int64_t> value,
                                            weir::State<std::int64_t>& state) {
