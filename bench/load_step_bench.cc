@@ -13,7 +13,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,7 +30,7 @@ using weir::tools::Schedule;
 
 constexpr weir::Duration kInterval = 100ms;
 constexpr double kBefore = 10;  // seconds at half of the capacity
-constexpr double kAfter = 30;   // and afterwards, the most
+constexpr double kAfter = 10;   // and when the backlog should be gone
 constexpr auto kPerLine = 20us;
 
 double seconds(weir::Duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -81,12 +80,9 @@ class Series final : public weir::StreamingListener {
 };
 
 /// Runs lines that cost `kPerLine` each through a stream for so long.
-std::vector<Point> run_stream(const Schedule& schedule, double for_seconds,
-                              const std::string& backpressure) {
-  weir::Context context(weir::Config()
-                            .set("master", "local-cluster[2,1]")
-                            .set("backpressure", backpressure)
-                            .set("log-level", "error"));
+std::vector<Point> run_stream(const Schedule& schedule, double for_seconds) {
+  weir::Context context(
+      weir::Config().set("master", "local-cluster[2,1]").set("log-level", "error"));
   weir::StreamingContext stream(context, kInterval);
   const auto series = std::make_shared<Series>(schedule);
   stream.add_listener(series);
@@ -104,11 +100,10 @@ std::vector<Point> run_stream(const Schedule& schedule, double for_seconds,
   return series->points();
 }
 
-/// Records per second when there is always enough: batches of half a second's worth, one after the
-/// other.
+/// Records per second of processing time, when there are always enough.
 double capacity() {
   const Schedule enough{.start = weir::Clock::system().now(), .rates = {{0, 1e9}}};
-  const auto points = run_stream(enough, 8, "true");
+  const auto points = run_stream(enough, 8);
   double records = 0;
   double busy = 0;
   for (const Point& point : points) {
@@ -206,7 +201,7 @@ int run(int argc, char** argv) {
                           .rates = {{0, most / 2}, {kBefore, times * most}, {kBefore + step, 0}}};
   // What came too much has to be processed, and a little more.
   const double drain = (times - 1) * step;
-  const auto points = run_stream(schedule, kBefore + step + drain * 1.2 + kAfter / 3, "true");
+  const auto points = run_stream(schedule, kBefore + step + drain * 1.2 + kAfter);
   write_series(series, points);
   write_plot(plot, points);
   report(points, most, kBefore + step);

@@ -1,6 +1,7 @@
 #include "weir/dstream/receiver_core.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <thread>
 
@@ -204,15 +205,26 @@ class ReceiverServer {
         core_->fail(describe_current_exception());
       }
     });
+    std::jthread stopping;
+    std::atomic<bool> stopped{false};
+    const auto stop = [&] {
+      stopping = std::jthread([&] {
+        end_receiver(on_stop, receiver);
+        stopped = true;
+      });
+    };
     std::exception_ptr broken;
     try {
       report();  // a sign of life
       while (core_->end() == ReceiverCore::End::kNone) work();
+      stop();
+      while (!stopped) work();  // its threads may wait for a block to be safe
     } catch (...) {
       broken = std::current_exception();
       core_->close();
+      if (!stopping.joinable()) stop();
     }
-    stop(on_stop, receiver);
+    stopping.join();
     if (broken) std::rethrow_exception(broken);
     core_->seal_filling();
     core_->close();
@@ -226,7 +238,7 @@ class ReceiverServer {
 
  private:
   /// User code must not keep the worker from going on: what it throws when it is to end is logged.
-  static void stop(const std::function<void()>& on_stop, std::jthread& receiver) {
+  static void end_receiver(const std::function<void()>& on_stop, std::jthread& receiver) {
     try {
       on_stop();
     } catch (...) {

@@ -84,9 +84,9 @@ struct ReceiverOrders {
 
 /// What a receiver's threads and the thread that serves it have in common. Thread-safe.
 ///
-///     store(element) -> filling --block interval, full--> sealed --kept, copied, logged-->
-///     reported store(vector) ------------------------------------^                --orders-->
-///     acknowledged
+///     store(element) -> filling -- block interval, or full --> sealed
+///     store(vector) -----------------------------------------> sealed
+///     sealed -- kept, copied, logged --> reported -- the driver's orders --> acknowledged
 class ReceiverCore {
  public:
   struct Block {

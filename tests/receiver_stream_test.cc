@@ -56,6 +56,18 @@ TEST_P(ReceiverStreams, AGracefulStopProcessesWhatWasStored) {
   EXPECT_EQ(collected_->all(), below(static_cast<int>(collected_->all().size())));
 }
 
+TEST_P(ReceiverStreams, AStopWhileBlocksAreStoredLeavesNoneBehind) {
+  for (int round = 0; round < 5; ++round) {  // the stop comes at any moment of storing a block
+    ReceiverLife life(options(), collected_);
+    const std::string before = read_file(folder_.file("next"));
+    limit(1'000'000);
+    ASSERT_TRUE(eventually([&] { return read_file(folder_.file("next")) != before; }));
+    life.stream().stop();
+    const int stored = std::stoi(read_file(folder_.file("next")));
+    EXPECT_EQ(collected_->all(), below(stored)) << "none is missing, and none came unknown";
+  }
+}
+
 TEST_P(ReceiverStreams, AReceiverThatFailsIsStartedAgain) {
   write_file(folder_.file("fail"), "");
   limit(100);

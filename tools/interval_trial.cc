@@ -1,17 +1,14 @@
 #include "interval_trial.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "weir/dstream/scratch_directory.h"
 #include "weir/weir.h"
 
 #include "open_loop_source.h"
@@ -46,28 +43,6 @@ class Batches final : public StreamingListener {
  private:
   mutable std::mutex mutex_;
   std::vector<BatchInfo> batches_;  // guarded by mutex_
-};
-
-/// A directory that goes with it.
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "weir-bench-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) {
-      throw Error(ErrorCode::kUnreachable, "cannot make a directory like " + pattern);
-    }
-    path_ = pattern;
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 double percentile(std::vector<double> values, double share) {
@@ -148,7 +123,7 @@ TrialResult evaluate(const std::vector<BatchInfo>& batches, const Schedule& sche
 }  // namespace
 
 TrialResult run_trial(const TrialOptions& options, Duration interval) {
-  const Scratch scratch;
+  const internal::ScratchDirectory scratch;
   Context context(Config()
                       .set("master", options.master)
                       .set("durability", options.durability)
