@@ -62,7 +62,9 @@ void ClusterDriver::launch(TaskSpec task, SteadyTime now) {
   Attempt& attempt = attempts_[id];
   attempt.task = std::make_shared<const TaskSpec>(std::move(task));
   attempt.queued = now;
-  queue_.push_back(id);
+  auto at = queue_.end();
+  while (at != queue_.begin() && lets_pass(*attempts_.at(*std::prev(at)).task, *attempt.task)) --at;
+  queue_.insert(at, id);
   place_waiting(now);
 }
 

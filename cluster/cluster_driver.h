@@ -195,8 +195,8 @@ class ClusterDriver {
   Membership membership_;
   std::map<WorkerId, Worker> workers_;               ///< members
   std::unordered_map<AttemptId, Attempt> attempts_;  ///< not settled
-  std::deque<AttemptId> queue_;                      ///< not launched, oldest first
-  std::optional<SteadyTime> locality_deadline_;      ///< when a waiting task takes what it can get
+  std::deque<AttemptId> queue_;  ///< not launched, in the order in which they will be
+  std::optional<SteadyTime> locality_deadline_;  ///< when a waiting task takes what it can get
   std::deque<Action> actions_;
   std::uint64_t refused_results_ = 0;
   std::set<std::pair<WorkerId, AttemptId>> refused_;  ///< of lost workers whose processes live

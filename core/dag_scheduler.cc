@@ -65,13 +65,12 @@ DagScheduler::Actions DagScheduler::submit(JobId id, internal::JobPlan plan) {
   }
   plan.stages.clear();
   job.plan = std::move(plan);
-  job.results.resize(job.stages.back().tasks.size());
-  const bool empty = job.results.empty();
+  if (!job.stages.back().plan.writes) job.results.resize(job.stages.back().tasks.size());
+  const bool empty = job.stages.back().tasks.empty();
   jobs_.emplace(id, std::move(job));
   Actions actions;
   if (empty) {
-    jobs_.erase(id);
-    actions.emplace_back(JobSucceeded{id, {}});
+    end(id, JobSucceeded{id, {}}, actions);
   } else {
     advance(id, actions);
   }
@@ -86,7 +85,10 @@ DagScheduler::Actions DagScheduler::cancel(JobId id, const std::string& reason) 
 
 DagScheduler::Actions DagScheduler::on_failure(const std::string& reason) {
   Actions actions;
-  while (!jobs_.empty()) fail(jobs_.begin()->first, ErrorCode::kUnreachable, reason, actions);
+  for (const auto& [id, job] : std::exchange(jobs_, {})) {
+    cancel_attempts(job, actions);
+    actions.emplace_back(JobFailed{id, ErrorCode::kUnreachable, reason});
+  }
   return actions;
 }
 
@@ -135,8 +137,15 @@ void DagScheduler::advance(JobId id, Actions& actions) {
     if (!runs) fail(id, ErrorCode::kStateLost, std::string(found->second.lost_state), actions);
     return;
   }
+  Job& job = found->second;
+  if (const auto wanted = job.stages.back().plan.writes; wanted) {
+    const auto shuffle = shuffles_.find(*wanted);
+    if (shuffle != shuffles_.end() && shuffle->second.is_made()) {
+      return end(id, JobSucceeded{id, {}}, actions);
+    }
+  }
   std::set<std::size_t> visited;
-  require(id, found->second, found->second.stages.size() - 1, visited, actions);
+  require(id, job, job.stages.size() - 1, visited, actions);
 }
 
 /// Launches every waiting task of the stage whose inputs are there, and requires the stages that
@@ -154,9 +163,15 @@ void DagScheduler::require(JobId id, Job& job, std::size_t at, std::set<std::siz
       enter(stage, task, shuffle.outputs[i] ? Task::State::kDone : Task::State::kWaiting);
     }
   }
+  std::vector<const Stage*> elsewhere;
+  if (stage.plan.writes) elsewhere = same_stage_elsewhere(id, *stage.plan.writes);
   std::vector<ShuffleId> missing;
   for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
     if (stage.tasks[i].state != Task::State::kWaiting) continue;
+    const bool is_being_made = std::ranges::any_of(elsewhere, [&](const Stage* same) {
+      return same->tasks[i].state == Task::State::kRunning;
+    });
+    if (is_being_made) continue;
     if (inputs_ready(stage, i, missing)) launch(id, job, at, i, actions);
   }
   std::sort(missing.begin(), missing.end());
@@ -166,6 +181,19 @@ void DagScheduler::require(JobId id, Job& job, std::size_t at, std::set<std::siz
   }
 }
 
+/// Of other jobs.
+std::vector<const DagScheduler::Stage*> DagScheduler::same_stage_elsewhere(JobId id,
+                                                                           ShuffleId writes) const {
+  std::vector<const Stage*> found;
+  for (const auto& [other, job] : jobs_) {
+    if (other == id) continue;
+    for (const Stage& stage : job.stages) {
+      if (stage.plan.writes == writes) found.push_back(&stage);
+    }
+  }
+  return found;
+}
+
 bool DagScheduler::inputs_ready(const Stage& stage, std::size_t i,
                                 std::vector<ShuffleId>& missing) const {
   bool ready = true;
@@ -173,9 +201,7 @@ bool DagScheduler::inputs_ready(const Stage& stage, std::size_t i,
     if (!need.input.is_shuffle) continue;
     if (stage.tasks[i].withhold && need.behind && is_stored(*need.behind)) continue;
     const auto shuffle = shuffles_.find(need.input.shuffle);
-    if (shuffle != shuffles_.end() && shuffle->second.planned && shuffle->second.missing == 0) {
-      continue;
-    }
+    if (shuffle != shuffles_.end() && shuffle->second.is_made()) continue;
     ready = false;
     missing.push_back(need.input.shuffle);
   }
@@ -414,9 +440,7 @@ void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, AttemptId at
   job.results[i] = std::move(done.result);
   if (stage.done < stage.tasks.size()) return;
   actions.emplace_back(StageCompleted{id, static_cast<std::uint32_t>(at)});
-  actions.emplace_back(JobSucceeded{id, std::move(job.results)});
-  cancel_attempts(id, actions);
-  jobs_.erase(id);
+  end(id, JobSucceeded{id, std::move(job.results)}, actions);
 }
 
 void DagScheduler::register_output(ShuffleId id, std::size_t map_task, MapOutput output,
@@ -481,14 +505,24 @@ void DagScheduler::enter(Stage& stage, Task& task, Task::State state) {
 }
 
 void DagScheduler::fail(JobId id, ErrorCode code, const std::string& message, Actions& actions) {
-  if (jobs_.count(id) == 0) return;
-  cancel_attempts(id, actions);
-  jobs_.erase(id);
-  actions.emplace_back(JobFailed{id, code, message});
+  if (jobs_.count(id) != 0) end(id, JobFailed{id, code, message}, actions);
 }
 
-void DagScheduler::cancel_attempts(JobId id, Actions& actions) {
-  for (const Stage& stage : jobs_.at(id).stages) {
+/// Forgets the job. Others that waited for map outputs which it was making make them themselves.
+void DagScheduler::end(JobId id, Action outcome, Actions& actions) {
+  const Job job = std::move(jobs_.extract(id).mapped());
+  cancel_attempts(job, actions);
+  actions.push_back(std::move(outcome));
+  const bool leaves_some = std::ranges::any_of(job.stages, [&](const Stage& stage) {
+    if (!stage.plan.writes) return false;
+    const auto shuffle = shuffles_.find(*stage.plan.writes);
+    return shuffle == shuffles_.end() || !shuffle->second.is_made();
+  });
+  if (leaves_some) advance_all(actions);
+}
+
+void DagScheduler::cancel_attempts(const Job& job, Actions& actions) {
+  for (const Stage& stage : job.stages) {
     for (const Task& task : stage.tasks) {
       if (task.state != Task::State::kRunning) continue;
       attempts_.erase(task.attempt);

@@ -22,7 +22,8 @@ namespace weir {
 ///
 /// A stage's tasks are launched when the map outputs they read are all there (a barrier). Map
 /// outputs and stored blocks are remembered across jobs, until released, so a stage whose output
-/// exists is skipped. Every task is retried; what failed says how it counts:
+/// exists is skipped, and what one job is making no other one makes as well. Every task is retried;
+/// what failed says how it counts:
 ///
 ///     Failed, AttemptLost with blame   one of `max_failures` attempts, then the job fails
 ///     AttemptLost without blame        retried, up to `max_losses`
@@ -77,6 +78,7 @@ class DagScheduler {
   DagScheduler() = default;
   explicit DagScheduler(Options options) : options_(options) {}
 
+  /// A job whose last stage is a map stage succeeds when that stage's outputs are there.
   Actions submit(JobId job, internal::JobPlan plan);
   Actions cancel(JobId job, const std::string& reason);
   /// The end of an attempt; attempts that were given up are ignored.
@@ -127,6 +129,7 @@ class DagScheduler {
     bool planned = false;
 
     void plan(const internal::StagePlan& stage);
+    bool is_made() const { return planned && missing == 0; }
     void forget(std::size_t map_task);
     void forget_outputs();
   };
@@ -146,6 +149,7 @@ class DagScheduler {
   void advance_all(Actions& actions);
   void require(JobId id, Job& job, std::size_t stage, std::set<std::size_t>& visited,
                Actions& actions);
+  std::vector<const Stage*> same_stage_elsewhere(JobId id, ShuffleId writes) const;
   bool inputs_ready(const Stage& stage, std::size_t task, std::vector<ShuffleId>& missing) const;
   void launch(JobId id, Job& job, std::size_t stage, std::size_t task, Actions& actions);
   void add_states(const Stage& stage, std::size_t task, TaskSpec& spec);
@@ -160,7 +164,8 @@ class DagScheduler {
   void restart(Stage& stage, Task& task, Actions& actions);
   static void enter(Stage& stage, Task& task, Task::State state);
   void fail(JobId id, ErrorCode code, const std::string& message, Actions& actions);
-  void cancel_attempts(JobId id, Actions& actions);
+  void end(JobId id, Action outcome, Actions& actions);
+  void cancel_attempts(const Job& job, Actions& actions);
   bool is_stored(const BlockKey& block) const { return stored_.count(block) != 0; }
   static std::size_t stage_writing(const Job& job, ShuffleId shuffle);
   std::string describe(const Job& job, std::size_t stage, std::size_t task) const;

@@ -94,7 +94,7 @@ std::uint64_t Engine::hash_seed() const {
   return current_hash_seed != 0 ? current_hash_seed : hash_seed_;
 }
 
-std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
+std::future<std::vector<Bytes>> Engine::start_job(internal::JobPlan plan) {
   plan.hash_seed = hash_seed();
   plan.batch = current_batch;
   plan.batch_time = current_batch_time;
@@ -119,7 +119,7 @@ std::vector<Bytes> Engine::run_job(internal::JobPlan plan) {
       perform(scheduler_.submit(id, std::move(job->first)));
     });
   }
-  return result.get();
+  return result;
 }
 
 void Engine::cancel_jobs(const void* owner, const std::string& reason) {

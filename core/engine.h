@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "weir/core/config.h"
@@ -42,7 +43,9 @@ class Engine final : private TaskRunner::Observer {
   /// Runs the job to its end and returns each task's result, in the order of its partitions. Throws
   /// Error(kJobFailed), Error(kStateLost) when a version of state cannot be had (`states()` then
   /// knows), Error(kCancelled) when it is cancelled or the engine stopped.
-  std::vector<Bytes> run_job(internal::JobPlan plan);
+  std::vector<Bytes> run_job(internal::JobPlan plan) { return start_job(std::move(plan)).get(); }
+  /// The same without waiting: the results, or what `run_job` throws. The future may be dropped.
+  std::future<std::vector<Bytes>> start_job(internal::JobPlan plan);
   /// Ends the running jobs of `owner` (see BatchScope); their callers get Error(kCancelled) with
   /// the reason.
   void cancel_jobs(const void* owner, const std::string& reason);

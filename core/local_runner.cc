@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -17,8 +18,8 @@ namespace weir::internal {
 namespace {
 
 /// Tasks on threads of this process. One decision thread runs posted events; N slot threads take
-/// tasks from one queue in the order of their launch. Map outputs and blocks stay in one store, so
-/// nothing is fetched and nothing is inline.
+/// tasks from one queue, in the order of their launch unless `lets_pass`. Map outputs and blocks
+/// stay in one store, so nothing is fetched and nothing is inline.
 class LocalRunner final : public TaskRunner {
  public:
   explicit LocalRunner(std::uint32_t slots) : slots_(slots), executor_(options(), nullptr) {}
@@ -59,7 +60,9 @@ class LocalRunner final : public TaskRunner {
     if (task.resident) return start_resident(std::move(task));
     {
       const std::scoped_lock lock(mutex_);
-      tasks_.push_back(std::move(task));
+      auto at = tasks_.end();
+      while (at != tasks_.begin() && lets_pass(*std::prev(at), task)) --at;
+      tasks_.insert(at, std::move(task));
     }
     tasks_changed_.notify_one();
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "weir/core/error.h"
 #include "weir/core/hash.h"
@@ -149,7 +150,38 @@ void add_map_stages(JobPlan& plan, DatasetBase& reader) {
   plan.stages.push_back(std::move(stage));
 }
 
+/// Whether the dataset, or one that it is made from, is made from state.
+bool reads_state(const DatasetBase& dataset) {
+  if (dataset.has_state()) return true;
+  if (dataset.shuffle() != nullptr) return reads_state(*dataset.shuffle()->map_parent());
+  return std::ranges::any_of(dataset.parents(),
+                             [](const auto& parent) { return reads_state(*parent); });
+}
+
+/// The shuffles that the stage which ends in `dataset` reads, each once.
+void collect_shuffles(const std::shared_ptr<DatasetBase>& dataset,
+                      std::unordered_set<const DatasetBase*>& seen,
+                      std::vector<std::shared_ptr<DatasetBase>>& shuffles) {
+  if (!seen.insert(dataset.get()).second) return;
+  if (dataset->shuffle() != nullptr) shuffles.push_back(dataset);
+  for (const auto& parent : dataset->parents()) collect_shuffles(parent, seen, shuffles);
+}
+
 }  // namespace
+
+std::vector<JobPlan> plan_map_stages(const std::shared_ptr<DatasetBase>& root) {
+  std::unordered_set<const DatasetBase*> seen;
+  std::vector<std::shared_ptr<DatasetBase>> shuffles;
+  collect_shuffles(root, seen, shuffles);
+  std::vector<JobPlan> plans;
+  for (const auto& reader : shuffles) {
+    if (reads_state(*reader->shuffle()->map_parent())) continue;
+    JobPlan& plan = plans.emplace_back();
+    plan.keep.push_back(reader);
+    add_map_stages(plan, *reader);
+  }
+  return plans;
+}
 
 JobPlan plan_job(const std::shared_ptr<DatasetBase>& root, const StageOutput& action,
                  bool has_effects, const std::vector<std::uint32_t>& partitions) {

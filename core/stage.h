@@ -43,7 +43,8 @@ struct StagePlan {
   bool has_effects = false;  ///< results left the task already (foreach): never undone
 };
 
-/// Map stages in an order in which each stage comes after those it reads; the result stage last.
+/// Map stages in an order in which each stage comes after those it reads; the result stage last, or
+/// the map stage for whose outputs the job is run.
 struct JobPlan {
   std::vector<StagePlan> stages;
   std::uint64_t hash_seed = 0;
@@ -57,6 +58,11 @@ struct JobPlan {
 /// Cuts the graph above `root` at its shuffles and serializes the stages.
 JobPlan plan_job(const std::shared_ptr<DatasetBase>& root, const StageOutput& action,
                  bool has_effects, const std::vector<std::uint32_t>& partitions);
+
+/// Jobs that make the map outputs which a job on `root` will read, one for each shuffle that its
+/// result stage reads. Shuffles of what is made from state are left out: they can be made only when
+/// the state is there.
+std::vector<JobPlan> plan_map_stages(const std::shared_ptr<DatasetBase>& root);
 
 }  // namespace internal
 

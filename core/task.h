@@ -123,6 +123,12 @@ struct TaskSpec {
   bool sticky = false;              ///< runs nowhere else while the first of them is alive
 };
 
+/// Whether a task that waits for a slot lets one go first that was launched later: when batches are
+/// in flight, one of an earlier batch.
+inline bool lets_pass(const TaskSpec& waiting, const TaskSpec& later) {
+  return later.batch != 0 && waiting.batch != 0 && later.batch_time < waiting.batch_time;
+}
+
 /// What a map task announces.
 struct MapOutput {
   WorkerId worker;
