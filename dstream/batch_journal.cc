@@ -12,6 +12,7 @@
 #include "weir/core/hash.h"
 #include "weir/core/loader.h"
 #include "weir/core/log.h"
+#include "weir/core/state/state_migration.h"
 #include "weir/dstream/state_lineage.h"
 #include "weir/dstream/stream_graph.h"
 #include "weir/dstream/stream_sink.h"
@@ -82,7 +83,8 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
   sinks_ = graph.sinks();
   operators_ = graph.operator_identities();
   stateful_ = graph.stateful();
-  const RecordedStream recorded(log_->history());
+  const LogHistory history = with_states_migrated(log_->history());
+  const RecordedStream recorded(history);
   const Recovery& recovery = recorded.recovery();
   const std::uint64_t checkpointed = recorded.checkpointed();
   const OperatorIdentities former = recorded.operators().value_or(OperatorIdentities{});
@@ -133,6 +135,85 @@ Recovery BatchJournal::recover(const StreamGraph& graph, Callbacks callbacks) {
   }
   checkpoint_thread_ = std::jthread([this] { write_sets(); });
   return recovery;
+}
+
+/// The history, with another CHECKPOINT in place of its last one if an operator's state was of
+/// another type then and can be made into what it is now. Until that CHECKPOINT is durable nothing
+/// has changed.
+LogHistory BatchJournal::with_states_migrated(LogHistory history) {
+  const RecordedStream recorded(history);
+  OperatorIdentities operators = recorded.operators().value_or(OperatorIdentities{});
+  const OperatorIdentities former = operators;
+  std::map<std::size_t, const StateMigration*> migrations;  // by place in stateful_
+  for (std::size_t i = 0; i < stateful_.size(); ++i) {
+    const auto found = std::ranges::find(operators, operators_[i].uid, &OperatorIdentity::uid);
+    if (found == operators.end() || found->kind != operators_[i].kind) continue;
+    if (found->fingerprint == operators_[i].fingerprint) continue;
+    const StateMigration* const migration = stateful_[i]->migration_from(found->fingerprint);
+    if (migration == nullptr) continue;
+    migrations.emplace(i, migration);
+    found->fingerprint = operators_[i].fingerprint;
+  }
+  if (migrations.empty()) return history;
+  require_same_operators(operators, operators_, options_.drop_state);
+  const std::uint64_t checkpointed = recorded.checkpointed();
+  if (recorded.recovery().last.sequence != checkpointed) {
+    throw Error(ErrorCode::kDataLoss,
+                "the state of " + operators_[migrations.begin()->first].uid +
+                    " changed its type, and the log goes on behind the last set of state (" +
+                    to_text(checkpointed + 1, recorded.recovery().last.sequence) +
+                    "), because the former program did not stop gracefully: start that once, stop "
+                    "it gracefully, then start this one");
+  }
+  std::map<std::string, StateLineage> states;
+  for (const auto& [i, migration] : migrations) {
+    const OperatorIdentity& to = operators_[i];
+    const auto from = std::ranges::find(former, to.uid, &OperatorIdentity::uid);
+    states[to.uid] =
+        migrate(recorded.checkpointed_state(to.uid), checkpointed, *from, to, *migration);
+  }
+  for (const auto& [uid, lineage] : states) {
+    for (const auto& steps : lineage.steps) {
+      for (const StateStep& step : steps) {
+        store_->sync_file(std::string(kStateFolder) + "/" + step.piece.file);
+      }
+    }
+  }
+  store_->sync_directory(kStateFolder);
+  history.checkpoint = with_states(std::move(*history.checkpoint), operators, states);
+  log_->await(log_->append(*history.checkpoint));
+  log_->flush();
+  return history;
+}
+
+StateLineage BatchJournal::migrate(const StateLineage& written, std::uint64_t sequence,
+                                   const OperatorIdentity& from, const OperatorIdentity& to,
+                                   const StateMigration& migration) const {
+  const std::string what =
+      "the state of " + to.uid + " from " + from.fingerprint + " to " + to.fingerprint;
+  StateLineage migrated = written;
+  std::vector<std::uint32_t> partitions;
+  std::vector<WrittenState> parts;
+  for (std::uint32_t p = 0; p < written.partitions; ++p) {
+    if (written.steps[p].empty()) continue;
+    partitions.push_back(p);
+    parts.push_back(
+        {.directory = state_directory(),
+         .groups = KeyGroups::of_partition(p, written.partitions, identity().key_groups),
+         .sequence = sequence,
+         .steps = written.steps[p],
+         .timed = migration.timed});
+  }
+  try {
+    const std::vector<StateStep> snapshots = migration.run(engine_, std::move(parts));
+    for (std::size_t i = 0; i < partitions.size(); ++i) {
+      migrated.steps[partitions[i]] = {snapshots.at(i)};
+    }
+  } catch (const Error& error) {
+    throw Error(error.code(), "migrating " + what + ": " + error.what());
+  }
+  weir::log_info("migrated " + what);
+  return migrated;
 }
 
 /// What earlier drivers' workers left and no record names.

@@ -104,6 +104,10 @@ class BatchJournal {
   Set make_set() const;
   bool can_checkpoint() const;
   HeldBySinks held_by_sinks() const;
+  LogHistory with_states_migrated(LogHistory history);
+  StateLineage migrate(const StateLineage& written, std::uint64_t sequence,
+                       const OperatorIdentity& from, const OperatorIdentity& to,
+                       const StateMigration& migration) const;
   OperatorIdentities operators_as_of(std::uint64_t sequence) const;
   void write_sets();
   void write(const Set& set);

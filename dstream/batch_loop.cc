@@ -53,7 +53,7 @@ BatchLoop::BatchLoop(StreamParts parts, Options options)
               }),
       generator_(parts_.graph->batch_interval(),
                  [this](Time time) { return parts_.graph->is_special(time); }),
-      scheduler_({.depth = 1, .drain_cap = options_.drain_cap}),
+      scheduler_({.depth = parts_.batches_in_flight, .drain_cap = options_.drain_cap}),
       rates_(options_.rates, parts_.graph->inputs().size()) {
   try {
     start();

@@ -143,6 +143,17 @@ LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& i
   return record;
 }
 
+LogRecord with_states(LogRecord checkpoint, const OperatorIdentities& operators,
+                      const std::map<std::string, StateLineage>& states) {
+  for (LogSection& each : checkpoint.sections) {
+    if (each.name == kOperators) each = section(kOperators, operators);
+    if (!each.name.starts_with(kStatePrefix)) continue;
+    const auto state = states.find(each.name.substr(kStatePrefix.size()));
+    if (state != states.end()) each = section(each.name, state->second);
+  }
+  return checkpoint;
+}
+
 LogRecord start_record(const std::map<std::string, std::string>& positions) {
   LogRecord record{LogRecord::Kind::kCheckpoint, 0, Time(), {}};
   for (const auto& [name, position] : positions) {

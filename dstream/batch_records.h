@@ -84,6 +84,10 @@ LogRecord checkpoint_record(const Batch& batch, const std::vector<BatchInput>& i
                             const HeldBySinks& sinks, const SinkPartitions& sink_partitions,
                             const std::map<std::string, StateLineage>& states);
 
+/// A CHECKPOINT with other operators, and other states in place of those named.
+LogRecord with_states(LogRecord checkpoint, const OperatorIdentities& operators,
+                      const std::map<std::string, StateLineage>& states);
+
 /// CHECKPOINT(0): where the inputs of a stream that has no batch yet begin, by name.
 LogRecord start_record(const std::map<std::string, std::string>& positions);
 

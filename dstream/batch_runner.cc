@@ -32,13 +32,19 @@ bool is_computed_from(const StreamNode& stream, const StreamNode& other) {
 
 void BatchRunner::start() {
   checkpoint_due_ = now() + parts_.checkpoint_interval;
+  ahead_.start();
   thread_ = std::jthread([this] { run_batches(); });
 }
 
 void BatchRunner::run(const Batch& batch) {
-  const std::scoped_lock lock(mutex_);
-  work_.push_back(batch);
-  changed_.notify_all();
+  bool waits = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    waits = is_busy_ || !work_.empty();
+    work_.push_back(batch);
+    changed_.notify_all();
+  }
+  if (waits) ahead_.prepare(batch);
 }
 
 void BatchRunner::add_replayable(const Batch& batch) {
@@ -71,24 +77,31 @@ void BatchRunner::end() {
     changed_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
+  ahead_.end();
 }
 
 void BatchRunner::run_batches() {
   const InsideStreaming scope(parts_.events, "an output operation or transform of the stream");
+  bool failed = false;
   while (true) {
     Batch batch;
     {
       std::unique_lock lock(mutex_);
+      is_busy_ = false;
       changed_.wait(lock, [&] { return no_more_work_ || !work_.empty(); });
       if (work_.empty()) return;
       batch = work_.front();
       work_.pop_front();
+      is_busy_ = true;
     }
     std::exception_ptr failure;
     try {
+      if (failed) throw Error(ErrorCode::kCancelled, "a batch before it failed");
+      ahead_.begin(batch);
       run_batch(batch);
     } catch (...) {
       failure = std::current_exception();
+      failed = true;
     }
     on_ended_(batch.sequence, failure);
   }

@@ -12,13 +12,15 @@
 #include <thread>
 #include <vector>
 
+#include "weir/dstream/batch_ahead_internal.h"
 #include "weir/dstream/stream_parts_internal.h"
 
 namespace weir::internal {
 
 /// The batch thread: runs one batch after the other. Each updates the state, waits until the INTENT
-/// is durable, runs the output operations, and appends the COMMIT. Versions of state that turn out
-/// to be lost are made again by running earlier batches without their outputs.
+/// is durable, runs the output operations, and appends the COMMIT. Batches that it is given while
+/// one runs are in flight: what can be is made of them meanwhile (BatchAhead). Versions of state
+/// that turn out to be lost are made again by running earlier batches without their outputs.
 ///
 /// Thread-safe.
 class BatchRunner {
@@ -28,10 +30,11 @@ class BatchRunner {
 
   /// Borrows the parts.
   BatchRunner(const StreamParts& parts, OnEnded on_ended)
-      : parts_(parts), on_ended_(std::move(on_ended)) {}
+      : parts_(parts), on_ended_(std::move(on_ended)), ahead_(parts, this) {}
   ~BatchRunner() { end(); }
 
   void start();
+  /// In their order; the first that fails is the last one that runs.
   void run(const Batch& batch);
   /// An earlier driver's batch that is done and can be run again for its state.
   void add_replayable(const Batch& batch);
@@ -67,6 +70,7 @@ class BatchRunner {
 
   const StreamParts& parts_;
   const OnEnded on_ended_;
+  BatchAhead ahead_;
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> abandoned_{false};
   Time checkpoint_due_{};  // batch thread
@@ -76,6 +80,7 @@ class BatchRunner {
   std::condition_variable changed_;
   std::deque<Batch> work_;                     // guarded by mutex_
   std::map<std::uint64_t, Batch> replayable_;  // guarded by mutex_; by sequence
+  bool is_busy_ = false;                       // guarded by mutex_
   bool no_more_work_ = false;                  // guarded by mutex_
   std::jthread thread_;
 };

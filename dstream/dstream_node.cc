@@ -30,6 +30,8 @@ std::shared_ptr<StreamGraph> StreamNode::graph() const {
   return graph;
 }
 
+std::unique_lock<std::recursive_mutex> StreamNode::making() const { return graph()->making(); }
+
 bool StreamNode::due(Time time) const {
   if (time <= zero_time_) return false;
   if ((time - zero_time_) % slide_ == Duration::zero()) return true;

@@ -25,7 +25,7 @@ namespace weir::internal {
 class StreamGraph;
 
 /// The untyped half. Changed by the user's thread until the graph starts, afterwards used by the
-/// thread that runs batches only, but for slices.
+/// threads that run batches (see BatchAhead), and for slices by any.
 class StreamNode {
  public:
   StreamNode(const StreamNode&) = delete;
@@ -63,6 +63,8 @@ class StreamNode {
     started_.store(true);
   }
   Time zero_time() const { return zero_time_; }
+  /// Its RDD at a time, made if there is none yet; null when it is not due. Within a BatchScope.
+  virtual std::shared_ptr<DatasetBase> dataset_at(Time time) = 0;
   /// Drops RDDs that nothing can ask for when batches up to `time` are done.
   virtual void forget(Time time) = 0;
   /// Drops RDDs from this time on, so that they are computed anew.
@@ -72,6 +74,9 @@ class StreamNode {
   /// `reach`: how far before its own time it asks its parents for RDDs.
   StreamNode(std::shared_ptr<StreamGraph> graph, const char* operation, Duration slide,
              std::vector<std::shared_ptr<StreamNode>> parents, Duration reach);
+
+  /// RDDs are made by one thread at a time, each once.
+  std::unique_lock<std::recursive_mutex> making() const;
 
   /// The last of its times that is not after `time`, at least zero time. Throws
   /// Error(kInvalidArgument) before the start.
@@ -98,6 +103,7 @@ class TypedStreamNode : public StreamNode {
   /// Nothing when it is not due.
   std::optional<Rdd<T>> rdd_at(Time time) {
     if (!due(time)) return std::nullopt;
+    const auto making = this->making();
     {
       const std::scoped_lock lock(mutex_);
       const auto found = kept_.find(time);
@@ -111,6 +117,11 @@ class TypedStreamNode : public StreamNode {
     }
     const std::scoped_lock lock(mutex_);
     return kept_.emplace(time, std::move(made)).first->second.rdd;
+  }
+
+  std::shared_ptr<DatasetBase> dataset_at(Time time) override {
+    const auto rdd = rdd_at(time);
+    return rdd ? rdd->dataset() : nullptr;
   }
 
   /// Whether it was made and is kept.
@@ -174,7 +185,7 @@ class TypedStreamNode : public StreamNode {
   }
 
   mutable std::mutex mutex_;
-  KeptRdds kept_;  // guarded by mutex_; changed by the thread that runs batches only
+  KeptRdds kept_;  // guarded by mutex_
 };
 
 /// A stream whose RDDs a function in the driver makes of its parents'.

@@ -20,13 +20,17 @@ CutLimit InputRates::limit(std::size_t index, std::optional<Duration> last_wait)
 
 void InputRates::on_completed(const BatchInfo& batch, std::size_t waiting) {
   if (!options_.backpressure) return;
+  // Of batches in flight counts what each adds: the time since the one before it ended.
+  const Time ended = batch.processing_end_time.value_or(Time{});
+  const Time started = std::max(batch.processing_start_time.value_or(ended), last_ended_);
+  last_ended_ = ended;
   for (std::size_t i = 0; i < std::min(controllers_.size(), batch.inputs.size()); ++i) {
     const BatchInput& input = batch.inputs[i];
     if (!input.records) continue;
-    controllers_[i].on_completed({.ended = batch.processing_end_time.value_or(Time{}),
+    controllers_[i].on_completed({.ended = ended,
                                   .records = *input.records,
                                   .limit = input.limit,
-                                  .processing = batch.processing_time().value_or(Duration{}),
+                                  .processing = ended - started,
                                   .scheduling_delay = batch.scheduling_delay().value_or(Duration{}),
                                   .waiting = waiting});
   }

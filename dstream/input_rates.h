@@ -31,6 +31,7 @@ class InputRates {
  private:
   const Options options_;
   std::vector<RateController> controllers_;  // by input
+  Time last_ended_ = Time::min();            // of the batch before
 };
 
 }  // namespace weir::internal

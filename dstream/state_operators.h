@@ -59,7 +59,7 @@ auto DStream<T>::update_state_by_key(F f, internal::update_options_t<T, S, F> op
   using Node = internal::StateStreamNode<K, V, Operator>;
   return internal::snapshots_of(Node::make(
       "update_state_by_key", node_, Operator(std::move(f), std::move(options.initial).take()),
-      {.partitions = options.partitions}));
+      {.partitions = options.partitions, .migrations = options.migrations.all(false)}));
 }
 
 namespace internal {
@@ -192,7 +192,9 @@ auto DStream<T>::map_with_state(StateSpec<F> spec) const {
   using Node = internal::StateStreamNode<K, V, Operator>;
   using State = typename StateSpec<F>::StateType;
   const auto node =
-      Node::make("map_with_state", node_, std::move(op), {.partitions = spec.partitions()});
+      Node::make("map_with_state", node_, std::move(op),
+                 {.partitions = spec.partitions(),
+                  .migrations = spec.migrations().all(spec.timeout() != Duration::zero())});
   return MapWithStateDStream<typename Operator::Out, owned_t<K>, State>(
       DStream<typename Operator::Out>(node), internal::snapshots_of(node));
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +13,7 @@
 #include "weir/core/context.h"
 #include "weir/core/state/fingerprint.h"
 #include "weir/core/state/state_dataset.h"
+#include "weir/core/state/state_migration.h"
 #include "weir/dstream/dstream_node.h"
 #include "weir/dstream/stateful.h"
 #include "weir/dstream/stream_graph.h"
@@ -32,6 +35,7 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
     std::uint32_t partitions = 0;  ///< 0: the context's default parallelism
     std::uint64_t expires_after = 0;
     std::string shape = {};  ///< of the state, beside its types
+    std::vector<StateMigration> migrations = {};
   };
 
   /// Adds it to the parent's graph.
@@ -50,16 +54,30 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
   std::string fingerprint() const override {
     return weir::internal::fingerprint<Snapshot>() + options_.shape;
   }
+  const StateMigration* migration_from(const std::string& written) const override {
+    const auto found = std::ranges::find(options_.migrations, written, &StateMigration::from);
+    return found == options_.migrations.end() ? nullptr : &*found;
+  }
   std::uint32_t num_partitions() const override { return partitions_; }
   std::uint64_t expires_after() const override { return options_.expires_after; }
   const StreamNode& stream() const override { return *this; }
   void attach(std::shared_ptr<const StateHandle> state) override { state_ = std::move(state); }
   StateId state() const override { return state_->id(); }
+  std::shared_ptr<DatasetBase> prepare(Time time) override {
+    const auto making = this->making();
+    return prepared_.insert_or_assign(time, make(time)).first->second.dataset();
+  }
   void update(Time time, const std::vector<std::uint32_t>& partitions) override {
     // Nothing is done with the elements but to store them: what is wanted is the state. Those that
     // are stored already would be taken as they are and not update it.
-    const Rdd<Out> updated = this->has_rdd_at(time) ? compute(time) : *this->rdd_at(time);
+    const Rdd<Out> updated = this->has_rdd_at(time) ? make(time) : *this->rdd_at(time);
     run_action(updated.dataset(), CountAction<Out>(), partitions);
+  }
+
+  void forget(Time time) override {
+    TypedStreamNode<Out>::forget(time);
+    const auto making = this->making();
+    prepared_.erase(prepared_.begin(), prepared_.upper_bound(time));
   }
 
   /// All keys with their state after the batch at `time`, which must be the one that runs.
@@ -71,6 +89,13 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
 
  protected:
   Rdd<Out> compute(Time time) override {
+    auto prepared = prepared_.extract(time);
+    return prepared ? std::move(prepared.mapped()) : make(time);
+  }
+
+ private:
+  Rdd<Out> make(Time time) {
+    const auto making = this->making();
     if constexpr (requires { operator_.set_origin(time); }) {
       operator_.set_origin(this->zero_time());
     }
@@ -79,7 +104,6 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
                                            state_, running(time), operator_));
   }
 
- private:
   StateStreamNode(std::shared_ptr<StreamGraph> graph, const char* kind,
                   std::shared_ptr<Parent> parent, Operator op, Options options)
       : TypedStreamNode<Out>(graph, kind, parent->slide(), {parent}, Duration::zero()),
@@ -104,6 +128,7 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
   const Options options_;
   const std::uint32_t partitions_;
   std::shared_ptr<const StateHandle> state_;
+  std::map<Time, Rdd<Out>> prepared_;  // guarded by `making`
 };
 
 }  // namespace weir::internal

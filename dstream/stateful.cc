@@ -59,10 +59,12 @@ void require_same_operators(const std::vector<OperatorIdentity>& recorded,
              each.uid);
     }
     if (found->kind != each.kind || found->fingerprint != each.fingerprint) {
-      refuse("the state of operator " + each.uid + " changed from " + each.kind + " of " +
-             each.fingerprint + " to " + found->kind + " of " + found->fingerprint +
-             " and cannot be read; give the operator another .uid to begin with an empty state, or "
-             "change it back");
+      refuse(
+          "the state of operator " + each.uid + " changed from " + each.kind + " of " +
+          each.fingerprint + " to " + found->kind + " of " + found->fingerprint +
+          " and cannot be read; say how one becomes the other (StateSpec::migrate, or .migrations "
+          "of update_state_by_key), give the operator another .uid to begin with an empty state, "
+          "or change it back");
     }
   }
 }

@@ -10,8 +10,10 @@
 
 namespace weir::internal {
 
+class DatasetBase;
 class StateHandle;
 class StreamNode;
+struct StateMigration;
 
 /// How a stateful operator is known from one start of the program to the next.
 struct OperatorIdentity {
@@ -40,6 +42,8 @@ class StatefulOperator {
 
   virtual const char* kind() const = 0;
   virtual std::string fingerprint() const = 0;
+  /// How state that was written as this becomes the operator's; null if it does not.
+  virtual const StateMigration* migration_from(const std::string& fingerprint) const = 0;
   virtual std::uint32_t num_partitions() const = 0;
   /// Batches after which a batch's delta is not needed any more (windows); 0: always needed.
   virtual std::uint64_t expires_after() const = 0;
@@ -49,6 +53,9 @@ class StatefulOperator {
   virtual void attach(std::shared_ptr<const StateHandle> state) = 0;
   /// As attached.
   virtual StateId state() const = 0;
+  /// Makes what the update at `time` will read, and the update's RDD itself for `update` to take,
+  /// so that map stages can be run ahead of it. Within a BatchScope of that batch.
+  virtual std::shared_ptr<DatasetBase> prepare(Time time) = 0;
   /// Brings `partitions` of the state to the version of the batch at `time`, in a job of its own.
   /// Within a BatchScope of that batch.
   virtual void update(Time time, const std::vector<std::uint32_t>& partitions) = 0;

@@ -190,6 +190,44 @@ void StreamGraph::start(Time zero_time) {
     node->remember(remember_);
     node->start(zero_time);
   }
+  find_what_comes_ahead();
+}
+
+void StreamGraph::find_what_comes_ahead() {
+  ahead_streams_.clear();
+  ahead_states_.clear();
+  std::unordered_set<const StreamNode*> from_state;
+  for (const auto& node : stateful_nodes_) from_state.insert(node.get());
+  const auto is_from_state = [&](const auto& node) { return from_state.contains(node.get()); };
+  for (const auto& node : nodes_) {  // each after its parents
+    if (std::ranges::any_of(node->parents(), is_from_state)) from_state.insert(node.get());
+  }
+  std::unordered_set<const StreamNode*> added;
+  const auto add = [&](const std::shared_ptr<StreamNode>& node) {
+    if (!is_from_state(node) && added.insert(node.get()).second) ahead_streams_.push_back(node);
+  };
+  for (std::size_t i = 0; i < stateful_.size(); ++i) {
+    const auto& parents = stateful_nodes_[i]->parents();
+    if (std::ranges::none_of(parents, is_from_state)) {
+      ahead_states_.push_back(stateful_[i]);
+      for (const auto& parent : parents) added.insert(parent.get());  // with it
+    }
+  }
+  for (const auto& node : nodes_) {
+    if (is_from_state(node)) std::ranges::for_each(node->parents(), add);
+  }
+  for (const auto& output : outputs_) add(output.stream);
+}
+
+std::vector<std::shared_ptr<DatasetBase>> StreamGraph::make_ahead(Time time) {
+  std::vector<std::shared_ptr<DatasetBase>> made;
+  for (const auto& stateful : ahead_states_) {
+    if (stateful->stream().due(time)) made.push_back(stateful->prepare(time));
+  }
+  for (const auto& stream : ahead_streams_) {
+    if (auto dataset = stream->dataset_at(time)) made.push_back(std::move(dataset));
+  }
+  return made;
 }
 
 void StreamGraph::forget(Time time) {
@@ -207,9 +245,13 @@ void StreamGraph::clear() {
   std::vector<std::shared_ptr<StreamNode>> stateful_nodes;
   std::vector<std::shared_ptr<StreamSink>> sinks;
   std::vector<std::shared_ptr<StreamNode>> nodes;
+  std::vector<std::shared_ptr<StreamNode>> ahead_streams;
+  std::vector<std::shared_ptr<StatefulOperator>> ahead_states;
   {
     const std::scoped_lock lock(mutex_);
     started_ = true;
+    ahead_streams.swap(ahead_streams_);
+    ahead_states.swap(ahead_states_);
     inputs.swap(inputs_);
     outputs.swap(outputs_);
     stateful.swap(stateful_);

@@ -16,6 +16,8 @@ class Context;
 
 namespace internal {
 
+class DatasetBase;
+
 class StatefulOperator;
 class StreamInput;
 class StreamNode;
@@ -65,6 +67,11 @@ class StreamGraph {
   void forget(Time time);
   /// Drops RDDs from this time on, so that they are computed anew.
   void forget_since(Time time);
+  /// RDDs of streams are made by one thread at a time, the one that has this.
+  std::unique_lock<std::recursive_mutex> making() { return std::unique_lock(making_); }
+  /// The RDDs at a time of what outputs and states need and no state feeds: all that can be made
+  /// of a batch before those ahead of it are done. Within a BatchScope.
+  std::vector<std::shared_ptr<DatasetBase>> make_ahead(Time time);
   /// Frees everything, user functions too. Nothing of it may be running.
   void clear();
 
@@ -84,6 +91,8 @@ class StreamGraph {
   bool has_raw_windows() const;
 
  private:
+  void find_what_comes_ahead();
+
   Context& context_;
   const Duration batch_interval_;
   mutable std::mutex mutex_;  // guards the members below until `started_`
@@ -96,6 +105,11 @@ class StreamGraph {
   std::vector<std::shared_ptr<StreamNode>> stateful_nodes_;  // their streams
   std::vector<std::shared_ptr<StreamSink>> sinks_;
   std::vector<std::shared_ptr<StreamNode>> nodes_;  // all that outputs need, and all inputs
+  // What `make_ahead` makes: the last streams before a state or an output, and the states that only
+  // such streams feed.
+  std::vector<std::shared_ptr<StreamNode>> ahead_streams_;
+  std::vector<std::shared_ptr<StatefulOperator>> ahead_states_;
+  std::recursive_mutex making_;
 };
 
 /// "2500ms" and "1000ms": both in the coarsest unit that shows them exactly.

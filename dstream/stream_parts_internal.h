@@ -45,6 +45,7 @@ struct StreamParts {
   std::uint64_t hash_seed = 0;  ///< of keys; 0: the context's
   OutputFailures output_failures = {};
   std::uint64_t state_quota = 0;  ///< bytes that one operator's state may grow to; 0: any
+  std::size_t batches_in_flight = 1;
 
   CommitId commit_id(const StreamSink& sink, const Batch& batch, std::uint64_t intent) const;
 };

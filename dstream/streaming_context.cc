@@ -66,6 +66,12 @@ const ConfigKey<std::int64_t> kMaxWaiting(
     "its own interval, however late it runs; 0: 1, and any number on a clock that the program "
     "gives, which may move faster than batches run");
 
+const ConfigKey<std::int64_t> kInFlight(
+    "batches-in-flight", 1,
+    "batches that are run at once (1 to 64): while one is finished, map stages that no state feeds "
+    "run of those behind it; states, outputs and sinks take their turn, in the order of the "
+    "batches");
+
 const ConfigKey<std::int64_t> kOutputAttempts(
     "output-attempts", 1, "times that an output operation which fails is tried (1 to 1000000)");
 const ConfigKey<Duration> kOutputRetryDelay("output-retry-delay", std::chrono::seconds(1),
@@ -255,18 +261,20 @@ void StreamingContext::Impl::start() {
   if (options_.clock == nullptr && journal_ == nullptr) {
     log_warning("no checkpoint directory: a restarted driver starts afresh");
   }
-  internal::StreamParts parts{.context = context_,
-                              .graph = graph_,
-                              .clock = options_.clock ? *options_.clock : BatchClock::system(),
-                              .events = events_,
-                              .journal = journal_,
-                              .application = journal_ ? journal_->identity().application
-                                                      : internal::fresh_identity().application,
-                              .checkpoint_interval = checkpoint_interval(),
-                              .state_directory = state_directory(),
-                              .output_failures = output_failures_of(context_.config()),
-                              .state_quota = static_cast<std::uint64_t>(context_.config().get(
-                                  kStateQuota, 0, std::numeric_limits<std::int64_t>::max()))};
+  internal::StreamParts parts{
+      .context = context_,
+      .graph = graph_,
+      .clock = options_.clock ? *options_.clock : BatchClock::system(),
+      .events = events_,
+      .journal = journal_,
+      .application =
+          journal_ ? journal_->identity().application : internal::fresh_identity().application,
+      .checkpoint_interval = checkpoint_interval(),
+      .state_directory = state_directory(),
+      .output_failures = output_failures_of(context_.config()),
+      .state_quota = static_cast<std::uint64_t>(
+          context_.config().get(kStateQuota, 0, std::numeric_limits<std::int64_t>::max())),
+      .batches_in_flight = static_cast<std::size_t>(context_.config().get(kInFlight, 1, 64))};
   if (journal_) {
     parts.key_groups = journal_->identity().key_groups;
     parts.hash_seed = journal_->identity().hash_seed;

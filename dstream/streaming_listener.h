@@ -39,6 +39,7 @@ struct BatchInfo {
   Time batch_time{};
   std::vector<BatchInput> inputs = {};
   Time submission_time{};
+  /// With batches in flight that is before those ahead of it are done.
   std::optional<Time> processing_start_time = {};
   std::optional<Time> processing_end_time = {};
   std::string failure = {};            ///< of a completed batch: empty when it succeeded

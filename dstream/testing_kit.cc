@@ -58,6 +58,7 @@ void StreamRun::run(const std::function<void(StreamingContext&)>& setup) {
 void StreamRun::run_driver(const std::function<void(StreamingContext&)>& setup, std::size_t end) {
   Config config;
   config.set("master", options_.master);
+  config.set("batches-in-flight", std::to_string(options_.batches_in_flight));
   config.set("stop-on-signal", "false").set("backpressure", "false");
   Context context(config);
   StreamingContext stream(context, options_.batch, {.clock = clock_});

@@ -35,6 +35,7 @@ struct Options {
   /// Indices, ascending, of batches before which the driver is killed, with its workers, and
   /// started again.
   std::vector<std::size_t> restart_before = {};
+  int batches_in_flight = 1;  ///< `weir.batches-in-flight`
 };
 
 /// First thing in a test program's main: serves as a worker, and never returns, when the program is

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "weir/core/rdd.h"
+#include "weir/core/state/state_migration.h"
 #include "weir/core/state/update_state.h"
 
 namespace weir {
@@ -33,6 +34,8 @@ template <class K, class S>
 struct UpdateStateOptions {
   InitialState<K, S> initial = {};
   std::uint32_t partitions = 0;  ///< of the state; 0: the context's default parallelism
+  /// From the types that the state had in earlier versions of the program.
+  StateMigrations<K, S> migrations = {};
 };
 
 namespace internal {

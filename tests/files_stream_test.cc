@@ -26,12 +26,7 @@ using Words = std::vector<std::string>;
 
 class FilesStream : public OverMasters {
  protected:
-  static Config config() {
-    return Config()
-        .set("master", GetParam())
-        .set("stop-on-signal", "false")
-        .set("log-level", "error");
-  }
+  static Config config() { return OverMasters::config().set("log-level", "error"); }
   static CommitId commit_of(std::uint64_t sequence) { return {"app", "words", sequence, 1, 7}; }
 
   std::size_t staged() const {

@@ -74,6 +74,133 @@ TEST_F(StreamEdits, AnotherTypeOfStateIsRefused) {
   EXPECT_EQ(sorted(output_->batches()), running_totals(batches_, 3));
 }
 
+/// What the state of `totals` becomes in a later version of the program.
+struct SumAndCount {
+  std::int64_t sum = 0;
+  std::int64_t count = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & sum & count;
+  }
+};
+
+std::optional<SumAndCount> add_and_count(const std::vector<int>& values,
+                                         std::optional<SumAndCount> state) {
+  SumAndCount next = state.value_or(SumAndCount{});
+  for (const int value : values) next = {next.sum + value, next.count + 1};
+  return next;
+}
+
+class StateMigrationsOfStreams : public StreamEdits {
+ protected:
+  using Migrations = StateMigrations<std::string, SumAndCount>;
+
+  Driver::Setup new_totals(Migrations migrations) {
+    return [this, migrations = std::move(migrations)](StreamingContext& stream) {
+      counts(stream)
+          .update_state_by_key(fn<&add_and_count>, {.partitions = 3, .migrations = migrations})
+          .map_values([](const SumAndCount& state) { return state.sum; })
+          .write_to(sink(), {.uid = "totals"});
+    };
+  }
+  static Migrations from_sums() {
+    return Migrations()
+        .from([](const double&) {
+          return SumAndCount{-1, -1};
+        })
+        .from([](const std::int64_t& sum) {
+          return SumAndCount{sum, 1};
+        });
+  }
+};
+
+TEST_F(StateMigrationsOfStreams, BecomeWhatTheProgramHasNow) {
+  run(totals(), 2, 2);
+  run(new_totals(from_sums()), 1, 3);
+  run(new_totals({}), 1, 4);  // once is enough
+  {
+    const auto killed = start(new_totals(from_sums()));
+    killed->run(1, 5);
+    killed->kill();
+  }
+  run(new_totals({}), 1, 6, {.master = "local-cluster[2,1]"});
+  EXPECT_EQ(sorted(output_->batches()), running_totals(batches_, 6));
+  expect_refused(refused(totals()), ErrorCode::kDataLoss,
+                 {"struct{int64,int64}", "StateSpec::migrate"});
+}
+
+TEST_F(StateMigrationsOfStreams, RunInWorkersWithTheKey) {
+  run(totals(), 3, 3, {.master = "local-cluster[2,1]"});
+  const auto by_key = Migrations().from(bind(
+      std::int64_t{1000}, [](std::int64_t more, const std::string& key, const std::int64_t& sum) {
+        return SumAndCount{key == "a" ? sum + more : sum, 0};
+      }));
+  run(new_totals(by_key), 1, 4, {.master = "local-cluster[2,1]"});
+  EXPECT_EQ(sorted(output_->batches()).back(), (Totals{{"a", 1011}, {"b", 22}, {"c", 1}}));
+}
+
+TEST_F(StateMigrationsOfStreams, ThatFailChangeNothing) {
+  run(totals(), 2, 2);
+  const auto failing = Migrations().from([](const std::int64_t& sum) -> SumAndCount {
+    if (sum == 2) throw std::runtime_error("two");
+    return {sum, 1};
+  });
+  const DriverOptions quiet{.config = {{"log-level", "off"}}};
+  expect_refused(refused(new_totals(failing), quiet), ErrorCode::kJobFailed,
+                 {"migrating", "update_state_by_key-0", "int64", "two"});
+  run(totals(), 1, 3);
+  run(new_totals(from_sums()), 1, 4);
+  EXPECT_EQ(sorted(output_->batches()), running_totals(batches_, 4));
+}
+
+TEST_F(StateMigrationsOfStreams, NeedAGracefulStop) {
+  {
+    const auto killed = start(totals());
+    killed->run(2, 2);
+    killed->kill();
+  }
+  expect_refused(refused(new_totals(from_sums())), ErrorCode::kDataLoss,
+                 {"update_state_by_key-0", "did not stop gracefully", "start that once"});
+  run(totals(), 1, 3);
+  run(new_totals(from_sums()), 1, 4);
+  EXPECT_EQ(sorted(output_->batches()), running_totals(batches_, 4));
+}
+
+/// The last value of each key, "-1" when it timed out.
+template <class S, class Write, class Read>
+auto last_within_2s(Write, Read) {
+  return StateSpec([](const std::string& key, std::optional<int> value, State<S>& last) -> Total {
+           if (last.is_timing_out()) return {key, -1 - Read()(last.get())};
+           if (value) last.update(Write()(*value));
+           return {key, Read()(last.get())};
+         })
+      .timeout(2s);
+}
+
+TEST_F(StateMigrationsOfStreams, KeysTimeOutWhenTheyWouldHave) {
+  const auto setup = [this](auto spec) {
+    return [this, spec](StreamingContext& stream) {
+      counts(stream).map_with_state(spec).write_to(sink(), {.uid = "totals"});
+    };
+  };
+  const auto number = last_within_2s<std::int64_t>([](int value) { return std::int64_t{value}; },
+                                                   [](std::int64_t value) { return value; });
+  auto text = last_within_2s<std::string>(
+      [](int value) { return std::to_string(value); },
+      [](const std::string& value) -> std::int64_t { return std::stoll(value); });
+  text.migrate([](const std::int64_t& value) { return std::to_string(value); });
+  run(setup(number), 2, 2);
+  run(setup(text), 4, 6);
+  const std::vector<Totals> expected = {{{"a", 1}, {"b", 2}},
+                                        {{"a", 10}, {"c", 1}},
+                                        {{"b", 20}},
+                                        {{"a", -11}, {"c", -2}},
+                                        {{"b", -21}, {"c", 5}, {"d", 3}},
+                                        {{"a", 100}}};
+  EXPECT_EQ(sorted(output_->batches()), expected);
+}
+
 auto last_values() {
   return StateSpec(
       [](const std::string& key, std::optional<int> value, State<std::int64_t>& last) -> Total {

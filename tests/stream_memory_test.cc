@@ -25,7 +25,7 @@ class MemoryEnds : public OverMasters {
   /// A driver's life from batch `from` on: reads the input up to `ticks` batches further and
   /// commits each under its sequence number.
   void run(std::uint64_t from, int ticks) {
-    Context context(Config().set("master", GetParam()).set("stop-on-signal", "false"));
+    Context context(config());
     StreamingContext stream(context, 1s, {.clock = clock_});
     MemorySink<std::string> sink(output_);
     const std::uint64_t epoch = ++epoch_;

@@ -185,6 +185,7 @@ TEST_P(StreamRestarts, ChangeNothing) {
     all.push_back(before);
   }
   EXPECT_EQ(run({.restart_before = all}), expected);
+  EXPECT_EQ(run({.restart_before = {2}, .batches_in_flight = 3}), expected);
   EXPECT_EQ(run({.master = "local-cluster[2,1]", .restart_before = {2, 3}}), expected);
 }
 

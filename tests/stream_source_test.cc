@@ -127,10 +127,6 @@ class SourceStreams : public OverMasters {
   void SetUp() override { source_log = &log_; }
   void TearDown() override { source_log = nullptr; }
 
-  static Config config() {
-    return Config().set("master", GetParam()).set("stop-on-signal", "false");
-  }
-
   SourceLog log_;
   const std::shared_ptr<ManualClock> clock_ = std::make_shared<ManualClock>();
 };

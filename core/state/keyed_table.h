@@ -154,6 +154,27 @@ class KeyedTable final : public StateTable {
     if (owned) to->sort_by_time();
   }
 
+  /// The same keys in the same order, as old as they are, with `convert(key, state)`.
+  template <class T, class F>
+  KeyedTable<K, T> converted(const F& convert) const {
+    KeyedTable<K, T> to(range_, timed_);
+    to.begin_batch(time_);
+    to.keys_ = keys_;
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      const Group& group = groups_[i];
+      to.groups_[i].reserve(group.size());
+      for (std::uint32_t at = 0; at < group.end(); ++at) {
+        if (group.is_hole(at)) continue;
+        const auto& [key, state] = group.entry(at);
+        to.groups_[i].insert(group.hash(at), K(key), convert(key, state),
+                             timed_ ? group.time(at) : time_);
+      }
+      to.groups_[i].sort_by_time();
+    }
+    to.recount();
+    return to;
+  }
+
   std::uint64_t keys() const override { return keys_; }
   std::uint64_t bytes() const override {
     std::uint64_t bytes = sizeof *this + groups_.capacity() * sizeof(Group) + owned_bytes_;
@@ -214,6 +235,9 @@ class KeyedTable final : public StateTable {
   }
 
  private:
+  template <class, class>
+  friend class KeyedTable;
+
   static constexpr std::size_t kAhead = 16;
   static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::min();
 

@@ -11,6 +11,7 @@
 #include "weir/core/function.h"
 #include "weir/core/owned.h"
 #include "weir/core/state/signature.h"
+#include "weir/core/state/state_migration.h"
 #include "weir/core/time.h"
 
 /// What `map_with_state` is told: the function, and what else there is to say about its state.
@@ -183,6 +184,13 @@ class StateSpec {
     timeout_ = idle;
     return *this;
   }
+  /// What becomes of states of another type that a former program left: `f(const Old&)` or
+  /// `f(const Key&, const Old&)` returns a StateType; see StateMigrations.
+  template <class G>
+  StateSpec& migrate(G f) {
+    migrations_.from(std::move(f));
+    return *this;
+  }
   /// Of the state; default: the context's parallelism. Throws Error(kInvalidArgument) if 0.
   StateSpec& partitions(std::uint32_t count) {
     if (count == 0) {
@@ -194,13 +202,15 @@ class StateSpec {
 
   const F& function() const { return function_; }
   const Initial& initial_state() const { return initial_; }
-  Duration timeout() const { return timeout_; }             ///< zero: none
+  Duration timeout() const { return timeout_; }  ///< zero: none
+  const StateMigrations<Key, StateType>& migrations() const { return migrations_; }
   std::uint32_t partitions() const { return partitions_; }  ///< 0: the context's parallelism
 
  private:
   F function_;
   Initial initial_;
   Duration timeout_{};
+  StateMigrations<Key, StateType> migrations_;
   std::uint32_t partitions_ = 0;
 };
 
