@@ -16,15 +16,14 @@ void BatchAhead::start() {
 }
 
 void BatchAhead::prepare(const Batch& batch) {
+  if (parts_.batches_in_flight == 1) return;
   const std::scoped_lock lock(mutex_);
   work_.push_back(batch);
   changed_.notify_all();
 }
 
 void BatchAhead::begin(const Batch& batch) {
-  if (parts_.batches_in_flight == 1) return;
-  const auto making = parts_.graph->making();
-  begun_ = batch.sequence;
+  if (parts_.batches_in_flight > 1) make(batch, false);
 }
 
 void BatchAhead::end() {
@@ -49,22 +48,24 @@ void BatchAhead::run() {
       batch = work_.front();
       work_.pop_front();
     }
-    try {
-      make(batch);
-    } catch (...) {
-      log_debug(to_text(batch) + ", ahead of its turn: " + describe_current_exception());
-    }
+    make(batch, true);
   }
 }
 
-void BatchAhead::make(const Batch& batch) {
+void BatchAhead::make(const Batch& batch, bool and_start_jobs) {
   const auto making = parts_.graph->making();
-  if (batch.sequence <= begun_) return;
-  const BatchScope scope(owner_, batch.sequence, batch.time, parts_.hash_seed);
-  for (const auto& dataset : parts_.graph->make_ahead(batch.time)) {
-    for (JobPlan& plan : plan_map_stages(dataset)) {
-      (void)parts_.context.engine()->start_job(std::move(plan));
+  if (batch.sequence <= made_) return;
+  made_ = batch.sequence;
+  try {
+    const BatchScope scope(owner_, batch.sequence, batch.time, parts_.hash_seed);
+    for (const auto& dataset : parts_.graph->make_ahead(batch.time)) {
+      if (!and_start_jobs) continue;
+      for (JobPlan& plan : plan_map_stages(dataset)) {
+        (void)parts_.context.engine()->start_job(std::move(plan));
+      }
     }
+  } catch (...) {
+    log_debug(to_text(batch) + ", ahead of its turn: " + describe_current_exception());
   }
 }
 

@@ -10,10 +10,10 @@
 
 namespace weir::internal {
 
-/// Begins with batches in flight before it is their turn, on a thread of its own: makes their RDDs,
-/// but for those that state feeds, and starts the jobs that make the map outputs which these read.
-/// The batch thread, which does everything else when the batches before are done, then finds them
-/// made, or being made.
+/// Begins with batches in flight before it is their turn, on a thread of its own: makes the RDDs of
+/// one batch after the other, but for those that state feeds, and starts the jobs that make the map
+/// outputs which these read. The batch thread, which does everything else when the batches before
+/// are done, then finds them made, or being made.
 ///
 /// What is made ahead has no effects and needs no INTENT. If it fails nobody is told: the batch
 /// thread will find the same. With one batch in flight there is no thread and nothing to do.
@@ -28,18 +28,20 @@ class BatchAhead {
   void start();
   /// In the order of the batches.
   void prepare(const Batch& batch);
-  /// The batch thread takes the batch: nothing more is begun ahead for it.
+  /// The batch thread takes the batch: makes its RDDs now if they are not made yet, so that
+  /// functions of the driver see the batches in their order, and nothing more is begun ahead for
+  /// it.
   void begin(const Batch& batch);
   /// Nothing runs ahead any more, and nothing will.
   void end();
 
  private:
   void run();
-  void make(const Batch& batch);
+  void make(const Batch& batch, bool and_start_jobs);
 
   const StreamParts& parts_;
   const void* const owner_;
-  std::uint64_t begun_ = 0;  // guarded by the graph's `making`
+  std::uint64_t made_ = 0;  // guarded by the graph's `making`; the newest batch that was
 
   std::mutex mutex_;
   std::condition_variable changed_;

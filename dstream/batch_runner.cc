@@ -37,14 +37,10 @@ void BatchRunner::start() {
 }
 
 void BatchRunner::run(const Batch& batch) {
-  bool waits = false;
-  {
-    const std::scoped_lock lock(mutex_);
-    waits = is_busy_ || !work_.empty();
-    work_.push_back(batch);
-    changed_.notify_all();
-  }
-  if (waits) ahead_.prepare(batch);
+  ahead_.prepare(batch);
+  const std::scoped_lock lock(mutex_);
+  work_.push_back(batch);
+  changed_.notify_all();
 }
 
 void BatchRunner::add_replayable(const Batch& batch) {
@@ -87,12 +83,10 @@ void BatchRunner::run_batches() {
     Batch batch;
     {
       std::unique_lock lock(mutex_);
-      is_busy_ = false;
       changed_.wait(lock, [&] { return no_more_work_ || !work_.empty(); });
       if (work_.empty()) return;
       batch = work_.front();
       work_.pop_front();
-      is_busy_ = true;
     }
     std::exception_ptr failure;
     try {

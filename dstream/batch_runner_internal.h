@@ -18,8 +18,8 @@
 namespace weir::internal {
 
 /// The batch thread: runs one batch after the other. Each updates the state, waits until the INTENT
-/// is durable, runs the output operations, and appends the COMMIT. Batches that it is given while
-/// one runs are in flight: what can be is made of them meanwhile (BatchAhead). Versions of state
+/// is durable, runs the output operations, and appends the COMMIT. Batches that wait for one that
+/// runs are in flight: what can be is made of them meanwhile (BatchAhead). Versions of state
 /// that turn out to be lost are made again by running earlier batches without their outputs.
 ///
 /// Thread-safe.
@@ -80,7 +80,6 @@ class BatchRunner {
   std::condition_variable changed_;
   std::deque<Batch> work_;                     // guarded by mutex_
   std::map<std::uint64_t, Batch> replayable_;  // guarded by mutex_; by sequence
-  bool is_busy_ = false;                       // guarded by mutex_
   bool no_more_work_ = false;                  // guarded by mutex_
   std::jthread thread_;
 };

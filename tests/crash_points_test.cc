@@ -39,6 +39,12 @@ struct Outcome {
 Outcome crash_at(const std::string& point, bool in_second_life) {
   Outcome outcome{point, false, {}};
   Stream stream;
+  // With batches in flight too, which those of the first life are not.
+  std::vector<std::string> options;
+  if (in_second_life) options.emplace_back("--weir.batches-in-flight=3");
+  const auto live = [&](const std::string& until) {
+    return stream.run({.point = until, .options = options});
+  };
   const auto fail = [&](const std::string& what, const Ending& ending) {
     outcome.failure = what + (ending.hung ? ", hung" : "") + ", status " +
                       std::to_string(ending.status) + "\n" + stream.log();
@@ -46,15 +52,15 @@ Outcome crash_at(const std::string& point, bool in_second_life) {
   };
   if (in_second_life) {
     const bool replays = point.starts_with("replay.");
-    const Ending first = stream.run(replays ? kFirstDeathBeforeReplay : kFirstDeath);
+    const Ending first = live(replays ? kFirstDeathBeforeReplay : kFirstDeath);
     if (!first.was_killed()) return fail("not killed in its first life", first);
     replays ? stream.lose_state() : stream.leave_a_state_file();
   }
-  Ending ending = stream.run(point);
+  Ending ending = live(point);
   outcome.reached = !ending.died.empty();
   if (ending.was_killed()) {
     if (ending.was_worker || is_in_workers(point)) return fail("a worker took its driver", ending);
-    ending = stream.run("");
+    ending = live("");
   } else if (outcome.reached && !ending.was_worker) {
     return fail("the driver's death was not a SIGKILL", ending);
   } else if (ending.was_worker && !is_in_workers(point)) {
