@@ -39,7 +39,7 @@ struct Outcome {
 Outcome crash_at(const std::string& point, bool in_second_life) {
   Outcome outcome{point, false, {}};
   Stream stream;
-  // With batches in flight too, which those of the first life are not.
+  // Deaths in a first life are of one batch at a time, those in a second one of batches in flight.
   std::vector<std::string> options;
   if (in_second_life) options.emplace_back("--weir.batches-in-flight=3");
   const auto live = [&](const std::string& until) {

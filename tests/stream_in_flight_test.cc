@@ -1,10 +1,10 @@
 // Batches in flight: what runs ahead of its turn, and that nothing else does.
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
-#include <functional>
-#include <memory>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
