@@ -34,10 +34,9 @@ BlockCopier::BlockCopier(zmq::context_t& context, FrameKey key, const ClusterSet
       fetcher_(fetcher),
       self_(self) {}
 
-std::optional<WorkerId> BlockCopier::copy(ShuffleId receiver, std::uint32_t number,
-                                          const Bytes& block, std::uint32_t release_before,
+std::optional<WorkerId> BlockCopier::copy(const Name& name, const Bytes& block,
                                           const std::atomic<bool>& cancelled) {
-  if (connection_ && put(receiver, number, block, release_before, cancelled)) {
+  if (connection_ && put(name, block, cancelled)) {
     return connection_->peer.worker;
   }
   const WorkerId failed = connection_ ? connection_->peer.worker : self_;
@@ -46,7 +45,7 @@ std::optional<WorkerId> BlockCopier::copy(ShuffleId receiver, std::uint32_t numb
     if (cancelled.load(std::memory_order_relaxed)) break;
     if (peer.worker == self_ || peer.worker == failed) continue;
     connect(peer);
-    if (put(receiver, number, block, release_before, cancelled)) return peer.worker;
+    if (put(name, block, cancelled)) return peer.worker;
     connection_.reset();
   }
   return std::nullopt;
@@ -57,11 +56,11 @@ void BlockCopier::connect(const wire::Peer& peer) {
   connection_.emplace(Connection{peer, connect_dealer(context_, peer.endpoint, {}, limits)});
 }
 
-bool BlockCopier::put(ShuffleId receiver, std::uint32_t number, const Bytes& block,
-                      std::uint32_t release_before, const std::atomic<bool>& cancelled) {
+bool BlockCopier::put(const Name& name, const Bytes& block, const std::atomic<bool>& cancelled) {
   const WorkerId worker = connection_->peer.worker;
-  wire::PutBlock piece{++last_put_, receiver, number,        block.size(), hash_bytes(block.view()),
-                       0,           {},       release_before};
+  wire::PutBlock piece{
+      ++last_put_, name.of, name.number,         block.size(), hash_bytes(block.view()),
+      0,           {},      name.release_before, name.level};
   SteadyTime last_progress = now();
   std::uint64_t sent = 0;
   bool all_sent = false;
@@ -85,13 +84,13 @@ bool BlockCopier::put(ShuffleId receiver, std::uint32_t number, const Bytes& blo
     }
     if (const auto done = answer()) {
       if (done->failure.empty()) return true;
-      log_warning(fmt::format("worker {} did not take a copy of a received block: {}",
-                              to_string(worker), done->failure));
+      log_warning(fmt::format("worker {} did not take a copy of a block: {}", to_string(worker),
+                              done->failure));
       return false;
     }
     if (now() - last_progress > timeout_) {
       log_warning(
-          fmt::format("worker {} does not take a copy of a received block: it sent nothing "
+          fmt::format("worker {} does not take a copy of a block: it sent nothing "
                       "for {}",
                       to_string(worker), to_string(timeout_)));
       return false;

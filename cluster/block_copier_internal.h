@@ -12,9 +12,9 @@
 
 namespace weir::internal {
 
-/// Puts copies of what a receiver keeps on another worker: one block at a time, in pieces, each
-/// block answered when the other has it. It stays with one worker for as long as that answers, so
-/// that all copies of a receiver are together. Where the others are, the fetcher is told.
+/// Puts copies of blocks on another worker: one at a time, in pieces, each answered when the other
+/// has it. It stays with one worker for as long as that answers, so that all copies of a receiver
+/// are together. Where the others are, the fetcher is told.
 ///
 /// Threads: one, which waits in `copy`.
 class BlockCopier {
@@ -22,9 +22,17 @@ class BlockCopier {
   BlockCopier(zmq::context_t& context, FrameKey key, const ClusterSettings& settings,
               const BlockFetcher& fetcher, WorkerId self);
 
-  /// See ResidentHost::copy. Waits for each worker that is there at most `fetch_timeout`.
-  std::optional<WorkerId> copy(ShuffleId receiver, std::uint32_t number, const Bytes& block,
-                               std::uint32_t release_before, const std::atomic<bool>& cancelled);
+  /// What a copy is of; see wire::PutBlock.
+  struct Name {
+    std::uint64_t of = 0;  ///< a receiver, or a dataset
+    std::uint32_t number = 0;
+    std::uint32_t release_before = 0;
+    StorageLevel level = StorageLevel::kNone;
+  };
+  /// See ResidentHost::copy and BlockReplicator::copy. Waits for each worker that is there at most
+  /// `fetch_timeout`.
+  std::optional<WorkerId> copy(const Name& name, const Bytes& block,
+                               const std::atomic<bool>& cancelled);
 
  private:
   struct Connection {
@@ -33,8 +41,7 @@ class BlockCopier {
   };
 
   void connect(const wire::Peer& peer);
-  bool put(ShuffleId receiver, std::uint32_t number, const Bytes& block,
-           std::uint32_t release_before, const std::atomic<bool>& cancelled);
+  bool put(const Name& name, const Bytes& block, const std::atomic<bool>& cancelled);
   /// The answer to the put, if one has come.
   std::optional<wire::PutDone> answer();
 

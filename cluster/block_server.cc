@@ -80,18 +80,23 @@ void BlockServer::answer(const std::string& peer, const wire::FetchRequest& requ
   for (const wire::FetchRequest::Range& range : request.ranges) {
     const auto piece =
         store_.map_output(request.shuffle, range.map_partition, request.reduce_partition);
+    std::string refusal = "the map output is not in the worker's store";
     if (piece && range.offset <= piece->size() && range.length <= piece->size() - range.offset) {
-      const wire::ExchangeAnswer head = wire::FetchChunk{request.fetch, range};
-      send_parts(socket_, peer, to_frame(head, key_),
-                 share(*piece, piece->view().substr(range.offset, range.length)));
-    } else {
-      const wire::ExchangeAnswer refusal =
-          wire::FetchError{request.fetch, range.map_partition,
-                           piece ? fmt::format("the map output has {} bytes, not {}", piece->size(),
-                                               range.offset + range.length)
-                                 : std::string("the map output is not in the worker's store")};
-      send_to_peer(socket_, peer, to_message(to_frame(refusal, key_)));
+      try {
+        const Bytes bytes = piece->get(range.offset, range.length);
+        const wire::ExchangeAnswer head = wire::FetchChunk{request.fetch, range};
+        send_parts(socket_, peer, to_frame(head, key_), share(bytes, bytes.view()));
+        continue;
+      } catch (const Error& error) {
+        refusal = error.what();
+      }
+    } else if (piece) {
+      refusal = fmt::format("the map output has {} bytes, not {}", piece->size(),
+                            range.offset + range.length);
     }
+    const wire::ExchangeAnswer answer =
+        wire::FetchError{request.fetch, range.map_partition, std::move(refusal)};
+    send_to_peer(socket_, peer, to_message(to_frame(answer, key_)));
   }
 }
 
@@ -115,7 +120,17 @@ void BlockServer::answer(const std::string& peer, const wire::PutBlock& piece) {
     return answer_put(peer, piece.put, "its bytes do not have the hash that was announced");
   }
   const std::atomic<bool> never{false};
-  store_.put_map_output(piece.receiver, piece.number, {whole}, never);
+  if (piece.level != StorageLevel::kNone) {
+    const auto kept = store_.put_block(piece.receiver, piece.number, {nullptr, {HeldBytes(whole)}},
+                                       piece.level, never, true);
+    const bool fits = kept == BlockStore::Kept::kYes;
+    return answer_put(peer, piece.put, fits ? "" : "there is no room for it");
+  }
+  try {
+    store_.put_map_output(piece.receiver, piece.number, {whole}, never);
+  } catch (const Error& error) {
+    return answer_put(peer, piece.put, error.what());
+  }
   store_.release_outputs_before(piece.receiver, piece.release_before);
   answer_put(peer, piece.put, {});
 }

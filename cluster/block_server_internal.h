@@ -10,7 +10,7 @@
 #include <zmq.hpp>
 
 #include "weir/cluster/messages.h"
-#include "weir/core/block_store.h"
+#include "weir/core/storage/block_store.h"
 
 namespace weir::internal {
 

@@ -491,9 +491,16 @@ void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime 
   attempt.due.reset();
   send(attempt.worker,
        wire::Launch{attempt.launch, with_program, attempt.task,
-                    attempt.task->resident ? all_peers_of(attempt.worker)
-                                           : peers_of(*attempt.task, attempt.worker),
+                    may_copy(*attempt.task) ? all_peers_of(attempt.worker)
+                                            : peers_of(*attempt.task, attempt.worker),
                     take_release(workers_.at(attempt.worker), now)});
+}
+
+/// Whether the task puts copies of what it keeps on a worker of its choice.
+bool ClusterDriver::may_copy(const TaskSpec& task) {
+  return task.resident || std::ranges::any_of(task.cached, [](const CacheSlot& slot) {
+           return internal::has_replica(slot.level);
+         });
 }
 
 std::vector<wire::Peer> ClusterDriver::peers_of(const TaskSpec& task, WorkerId on) const {

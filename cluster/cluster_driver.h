@@ -183,6 +183,7 @@ class ClusterDriver {
   void put(Attempt& attempt, WorkerId on, SteadyTime now);
   void send_launch(Attempt& attempt, bool with_program, SteadyTime now);
   void settle(AttemptId attempt, WorkerId worker, TaskOutcome outcome);
+  static bool may_copy(const TaskSpec& task);
   std::vector<wire::Peer> peers_of(const TaskSpec& task, WorkerId on) const;
   std::vector<wire::Peer> all_peers_of(WorkerId on) const;
 

@@ -39,6 +39,7 @@ class LocalCluster final : public TaskRunner {
       : workers_(workers),
         slots_(slots),
         settings_(ClusterSettings::from(config)),
+        memory_(MemorySettings::from(config, workers, slots)),
         config_(config.values()) {}
   ~LocalCluster() override { stop(); }
 
@@ -51,6 +52,7 @@ class LocalCluster final : public TaskRunner {
     options.boot.slots = slots_;
     options.boot.directory = directory_->path();
     options.boot.settings = settings_;
+    options.boot.memory = memory_;
     options.boot.config = config_;
     fill_randomly(&options.boot.key.epoch, sizeof options.boot.key.epoch);
     fill_randomly(options.boot.key.token.data(), options.boot.key.token.size());
@@ -83,6 +85,7 @@ class LocalCluster final : public TaskRunner {
   const std::uint32_t workers_;
   const std::uint32_t slots_;
   const ClusterSettings settings_;
+  const MemorySettings memory_;
   const std::map<std::string, std::string> config_;
   std::unique_ptr<PrivateDirectory> directory_;
   std::unique_ptr<internal::DriverLoop> loop_;

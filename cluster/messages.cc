@@ -5,8 +5,8 @@
 
 #include <fmt/format.h>
 
-#include "weir/core/block_store.h"
 #include "weir/core/error.h"
+#include "weir/core/storage/block_store.h"
 
 namespace weir::wire {
 namespace {

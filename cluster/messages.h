@@ -295,7 +295,7 @@ struct FetchError {
   }
 };
 
-/// A piece of a received block of which the other worker is to keep a copy. Pieces come in order;
+/// A piece of a block of which the other worker is to keep a copy. Pieces come in order;
 /// the last one is answered with `PutDone`.
 struct PutBlock {
   std::uint64_t put = 0;  ///< told back in the answer; never used twice on a socket
@@ -306,10 +306,13 @@ struct PutBlock {
   std::uint64_t offset = 0;
   Bytes piece;
   std::uint32_t release_before = 0;  ///< copies of blocks before this one are not needed any more
+  /// How it is kept, if it is not a receiver's but partition `number` of the persisted dataset
+  /// `receiver`; else kNone.
+  StorageLevel level = StorageLevel::kNone;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & put & receiver & number & size & hash & offset & piece & release_before;
+    ar & put & receiver & number & size & hash & offset & piece & release_before & level;
   }
 };
 inline constexpr std::uint64_t kMaxBlockBytes = std::uint64_t{1} << 30;

@@ -7,6 +7,7 @@
 
 #include "weir/cluster/frame.h"
 #include "weir/cluster/settings.h"
+#include "weir/core/storage/memory_settings.h"
 #include "weir/core/task.h"
 
 namespace weir {
@@ -19,11 +20,12 @@ struct WorkerBoot {
   FrameKey key;
   std::string directory;  ///< of the run's sockets
   ClusterSettings settings;
+  MemorySettings memory;
   std::map<std::string, std::string> config;  ///< the driver's, by name
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & self & slots & key.epoch & key.token & directory & settings & config;
+    ar & self & slots & key.epoch & key.token & directory & settings & memory & config;
   }
 };
 

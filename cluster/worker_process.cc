@@ -59,6 +59,8 @@ TaskExecutor::Options executor_options(const WorkerBoot& boot) {
   options.self = boot.self;
   options.inline_limit = boot.settings.inline_bytes;
   options.stage_cache_bytes = boot.settings.stage_cache_bytes;
+  options.task_bytes = boot.memory.task_bytes;
+  options.store = boot.memory.store_options();
   return options;
 }
 
@@ -88,7 +90,8 @@ class WorkerProcess {
       : boot_(std::move(boot)),
         context_(make_zmq_context()),
         fetcher_(context_, boot_.key, boot_.settings),
-        executor_(executor_options(boot_), &fetcher_),
+        replicator_(*this),
+        executor_(executor_options(boot_), &fetcher_, &replicator_),
         server_(context_, exchange_endpoint(boot_.directory, boot_.self), boot_.key,
                 executor_.blocks(), end_process),
         slots_(boot_.slots + boot_.settings.resident_slots),
@@ -230,10 +233,11 @@ class WorkerProcess {
         size += sizeof segment + (segment.inline_data ? segment.inline_data->size() : 0);
       }
     }
+    for (const AccumulatorUpdate& update : done->accumulated) size += update.added.size();
     if (size <= limit) return outcome;
     return Failed{fmt::format(
-        "the task's result takes {} bytes; at most {} can be sent to the driver. Return less of it "
-        "(aggregate, count, save) or use more partitions",
+        "the task's result takes {} bytes, with what it added to accumulators; at most {} can be "
+        "sent to the driver. Return less of it (aggregate, count, save) or use more partitions",
         size, limit)};
   }
 
@@ -309,11 +313,56 @@ class WorkerProcess {
     if (!changed_.wait_for(lock, kFlushTime, [&] { return open_slots_ == 0; })) return false;
     lock.unlock();
     threads_.clear();
+    executor_.release_locals();
+    replicator_.close();
     server_.join();
     fetcher_.close();
     context_.close();  // returns when all is sent, or soon
     return true;
   }
+
+  /// Each thread of a slot has a connection of its own.
+  class Replicator final : public BlockReplicator {
+   public:
+    explicit Replicator(WorkerProcess& worker) : worker_(worker) {}
+
+    std::optional<WorkerId> copy(DatasetId dataset, std::uint32_t partition,
+                                 const StoredElements& elements, StorageLevel level,
+                                 const std::atomic<bool>& cancelled) override {
+      std::string whole;
+      const auto add = [&](const Bytes& part) { whole += part.view(); };
+      if (elements.block != nullptr) {
+        for (const Bytes& part : elements.block->encode_elements()) add(part);
+      }
+      for (const HeldBytes& part : elements.parts) add(part.get());
+      if (whole.size() > wire::kMaxBlockBytes) {
+        log_warning(
+            fmt::format("partition {} of dataset {} has no second replica: it takes {} "
+                        "bytes, of which at most {} can be copied; use more partitions",
+                        partition, dataset, whole.size(), wire::kMaxBlockBytes));
+        return std::nullopt;
+      }
+      return copier().copy({dataset, partition, 0, level}, Bytes(std::move(whole)), cancelled);
+    }
+    /// Nothing is copied any more.
+    void close() { copiers_.clear(); }
+
+   private:
+    BlockCopier& copier() {
+      const std::scoped_lock lock(mutex_);
+      auto& mine = copiers_[std::this_thread::get_id()];
+      if (mine == nullptr) {
+        mine = std::make_unique<BlockCopier>(worker_.context_, worker_.boot_.key,
+                                             worker_.boot_.settings, worker_.fetcher_,
+                                             worker_.boot_.self);
+      }
+      return *mine;
+    }
+
+    WorkerProcess& worker_;
+    std::mutex mutex_;
+    std::map<std::thread::id, std::unique_ptr<BlockCopier>> copiers_;  // guarded by mutex_
+  };
 
   /// Of a resident task while it runs, on its slot's thread and with that one's socket.
   class Host final : public ResidentHost {
@@ -343,7 +392,7 @@ class WorkerProcess {
     }
     std::optional<WorkerId> copy(ShuffleId receiver, std::uint32_t number, const Bytes& block,
                                  std::uint32_t release_before) override {
-      return copier_.copy(receiver, number, block, release_before, cancelled_);
+      return copier_.copy({receiver, number, release_before}, block, cancelled_);
     }
     /// Called with `hosts_mutex_` held.
     void deliver(Bytes message) {
@@ -362,6 +411,7 @@ class WorkerProcess {
   const WorkerBoot boot_;
   zmq::context_t context_;
   BlockFetcher fetcher_;
+  Replicator replicator_;
   TaskExecutor executor_;
   BlockServer server_;
   const std::uint32_t slots_;                                      // with those for resident tasks

@@ -52,6 +52,7 @@ auto run_action(const std::shared_ptr<Dataset<T>>& dataset, Action action,
   }
   const std::vector<Bytes> encoded = engine->run_job(
       plan_job(dataset, ResultOutput<T, Action>(std::move(action)), has_effects, partitions));
+  engine->make_checkpoints(*dataset);
   std::vector<Result> results;
   results.reserve(encoded.size());
   for (const Bytes& bytes : encoded) results.push_back(decode<Result>(bytes.view()));

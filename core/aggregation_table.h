@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "weir/core/footprint.h"
 #include "weir/core/owned.h"
 #include "weir/core/prefetch.h"
 
@@ -97,6 +98,14 @@ class AggregationTable {
   const std::vector<std::uint64_t>& hashes() const { return hashes_; }
   std::size_t size() const { return entries_.size(); }
 
+  /// Memory that it takes, with what `add_owned` was told of keys and values.
+  std::size_t bytes() const {
+    return entries_.capacity() * sizeof(Entry) +
+           (hashes_.capacity() + index_.size()) * sizeof(std::uint64_t) + owned_;
+  }
+  /// Keys and values own so much more.
+  void add_owned(std::size_t bytes) { owned_ += bytes; }
+
   void reserve(std::size_t entries) {
     entries_.reserve(entries);
     hashes_.reserve(entries);
@@ -122,6 +131,17 @@ class AggregationTable {
   std::vector<std::uint64_t> hashes_;
   std::vector<std::uint64_t> index_;
   std::size_t mask_ = 0;
+  std::size_t owned_ = 0;
 };
+
+/// What a key or value adds to a table that it gets into.
+template <class T>
+std::size_t table_growth(const T& value) {
+  if constexpr (owns_nothing<T>) {
+    return 0;
+  } else {
+    return footprint(value);
+  }
+}
 
 }  // namespace weir::internal

@@ -14,6 +14,7 @@ template <class V, class Create, class MergeValue, class MergeCombined>
 struct CombineAggregator {
   using Combined = owned_t<result_of_t<Create, const V&>>;
   static constexpr bool kCombinesEarly = true;
+  static constexpr bool kGathers = true;  // for all we know
 
   Create create_combined;
   MergeValue merge_one;

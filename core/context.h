@@ -10,6 +10,9 @@
 #include "weir/core/config.h"
 #include "weir/core/engine.h"
 #include "weir/core/rdd.h"
+#include "weir/core/shared/accumulator.h"
+#include "weir/core/shared/broadcast.h"
+#include "weir/core/shared/worker_local.h"
 #include "weir/core/source_rdd.h"
 #include "weir/core/text_file.h"
 
@@ -97,6 +100,35 @@ class Context {
   Rdd<T> union_of(std::initializer_list<Rdd<T>> rdds) {
     return union_of(std::vector<Rdd<T>>(rdds));
   }
+
+  /// A value for tasks to read, sent to each worker once; see Broadcast. T must be serializable.
+  template <class T>
+  Broadcast<owned_t<T>> broadcast(T value) {
+    using Stored = owned_t<T>;
+    internal::require_storable<Stored>();
+    auto kept = std::make_shared<const Stored>(to_owned(std::move(value)));
+    auto data = std::make_shared<internal::BroadcastData>(engine_, encode_bytes(*kept).view());
+    return Broadcast<Stored>(std::move(kept), std::move(data));
+  }
+
+  /// A sum that begins as `zero`, for tasks to add to with `+=` or `merge(T& sum, const T& more)`,
+  /// a lambda written []; see Accumulator. `name` is what events call it.
+  template <class T, class Merge = internal::AddTo>
+  Accumulator<owned_t<T>, Merge> accumulator(std::string name, T zero, Merge = {}) {
+    static_assert(internal::is_stateless<Merge>,
+                  "accumulator: the function that merges must capture nothing");
+    using Stored = owned_t<T>;
+    internal::require_storable<Stored>();
+    auto driver = std::make_shared<internal::Accumulated<Stored, Merge>>(
+        engine_->next_accumulator_id(), std::move(name), to_owned(std::move(zero)));
+    engine_->add_accumulator(driver);
+    return Accumulator<Stored, Merge>(std::move(driver));
+  }
+
+  /// Where `Rdd::checkpoint` puts files: a directory that driver and workers see under the same
+  /// path; it is made. Each context uses a folder of its own in it, which stays when it ends.
+  /// Throws Error(kUnreachable) if it cannot be made.
+  void set_checkpoint_dir(const std::string& directory) { engine_->set_checkpoint_dir(directory); }
 
   /// How many partitions datasets get that are given no number.
   std::uint32_t default_parallelism() const { return engine_->default_parallelism(); }

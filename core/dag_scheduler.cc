@@ -215,9 +215,12 @@ void DagScheduler::launch(JobId id, Job& job, std::size_t at, std::size_t i, Act
     const auto waiting = std::count_if(stage.tasks.begin(), stage.tasks.end(), [](const Task& t) {
       return t.state == Task::State::kWaiting;
     });
-    actions.emplace_back(StageSubmitted{id, static_cast<std::uint32_t>(at), stage.plan.name,
+    actions.emplace_back(StageSubmitted{id,
+                                        static_cast<std::uint32_t>(at),
+                                        stage.plan.name,
                                         static_cast<std::uint32_t>(waiting),
-                                        stage.completed_before});
+                                        stage.completed_before,
+                                        {}});
   }
   enter(stage, task, Task::State::kRunning);
   task.attempt = ++last_attempt_;
@@ -284,6 +287,7 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   }
   if (auto* done = std::get_if<Done>(&outcome)) {
     ended.metrics = done->metrics;
+    stage.metrics += done->metrics;
     actions.emplace_back(std::move(ended));
     on_done(id, at, i, attempt, worker, std::move(*done), actions);
   } else if (const auto* failed = std::get_if<Failed>(&outcome)) {
@@ -415,10 +419,16 @@ void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, AttemptId at
     actions.emplace_back(StateInstalled{attempt, std::move(output)});
   }
   for (const StoredBlock& block : done.stored) {
-    stored_[{block.dataset, block.partition}].insert(worker);
+    std::set<WorkerId>& holders = stored_[{block.dataset, block.partition}];
+    holders.insert(worker);
+    if (block.replica) holders.insert(*block.replica);
   }
   Job& job = jobs_.at(id);
   Stage& stage = job.stages[at];
+  if (!done.accumulated.empty() && is_first_result(stage, i)) {
+    actions.emplace_back(Accumulated{id, static_cast<std::uint32_t>(at), stage.plan.partitions[i],
+                                     worker, std::move(done.accumulated)});
+  }
   enter(stage, stage.tasks[i], Task::State::kDone);
   if (stage.plan.writes) {
     Shuffle& shuffle = shuffles_[*stage.plan.writes];
@@ -432,15 +442,27 @@ void DagScheduler::on_done(JobId id, std::size_t at, std::size_t i, AttemptId at
     }
     if (std::exchange(stage.submitted, false)) {
       stage.completed_before = true;
-      actions.emplace_back(StageCompleted{id, static_cast<std::uint32_t>(at)});
+      actions.emplace_back(completed(id, at, stage));
     }
     advance_all(actions);
     return;
   }
   job.results[i] = std::move(done.result);
   if (stage.done < stage.tasks.size()) return;
-  actions.emplace_back(StageCompleted{id, static_cast<std::uint32_t>(at)});
+  actions.emplace_back(completed(id, at, stage));
   end(id, JobSucceeded{id, std::move(job.results)}, actions);
+}
+
+StageCompleted DagScheduler::completed(JobId id, std::size_t at, Stage& stage) {
+  return {id, static_cast<std::uint32_t>(at), std::exchange(stage.metrics, {}), {}};
+}
+
+/// Whether what the task made is made for the first time: a lost map output that is made anew is
+/// not, nor is a result that is computed again.
+bool DagScheduler::is_first_result(Stage& stage, std::size_t i) {
+  if (!stage.plan.writes) return !std::exchange(stage.tasks[i].counted, true);
+  const auto shuffle = shuffles_.find(*stage.plan.writes);
+  return shuffle == shuffles_.end() || !shuffle->second.planned || shuffle->second.content[i] == 0;
 }
 
 void DagScheduler::register_output(ShuffleId id, std::size_t map_task, MapOutput output,

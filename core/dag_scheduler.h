@@ -71,8 +71,17 @@ class DagScheduler {
   struct StateVersionLost {
     StateLost lost;
   };
-  using Action = std::variant<Launch, Cancel, JobSucceeded, JobFailed, StageSubmitted,
-                              StageCompleted, TaskEnded, StateInstalled, StateVersionLost>;
+  /// What a task added to accumulators counts, now and never again.
+  struct Accumulated {
+    JobId job = 0;
+    std::uint32_t stage = 0;
+    std::uint32_t partition = 0;
+    WorkerId worker;
+    std::vector<AccumulatorUpdate> updates;
+  };
+  using Action =
+      std::variant<Launch, Cancel, JobSucceeded, JobFailed, StageSubmitted, StageCompleted,
+                   TaskEnded, StateInstalled, StateVersionLost, Accumulated>;
   using Actions = std::vector<Action>;
 
   DagScheduler() = default;
@@ -107,12 +116,14 @@ class DagScheduler {
     std::uint32_t losses = 0;
     std::uint32_t fetch_failures = 0;
     bool withhold = true;
+    bool counted = false;  // what it added to accumulators
   };
   struct Stage {
     internal::StagePlan plan;
     std::vector<Task> tasks;
     std::size_t done = 0;    // tasks that are
     bool submitted = false;  // at least one task is out since it was last complete
+    TaskMetrics metrics;     // of tasks done since then
     bool completed_before = false;
   };
   struct Job {
@@ -159,9 +170,11 @@ class DagScheduler {
   void retry(JobId id, std::size_t stage, std::size_t task, Actions& actions);
   void on_done(JobId id, std::size_t stage, std::size_t task, AttemptId attempt, WorkerId worker,
                Done done, Actions& actions);
+  bool is_first_result(Stage& stage, std::size_t task);
   void register_output(ShuffleId shuffle, std::size_t map_task, MapOutput output, Actions& actions);
   void restart_consumers(ShuffleId shuffle, Actions& actions);
   void restart(Stage& stage, Task& task, Actions& actions);
+  static StageCompleted completed(JobId id, std::size_t at, Stage& stage);
   static void enter(Stage& stage, Task& task, Task::State state);
   void fail(JobId id, ErrorCode code, const std::string& message, Actions& actions);
   void end(JobId id, Action outcome, Actions& actions);

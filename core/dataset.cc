@@ -1,13 +1,14 @@
 #include "weir/core/dataset.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "weir/core/engine.h"
 #include "weir/core/error.h"
-#include "weir/core/hash.h"
+#include "weir/core/partitioners.h"
 
 namespace weir::internal {
 namespace {
@@ -21,7 +22,8 @@ DatasetId next_id(const std::shared_ptr<Engine>& engine) {
 
 /// What is spread by the seed of the jobs of this thread stays so, whoever looks at it later.
 std::optional<Partitioner> with_seed(std::optional<Partitioner> partitioner, const Engine& engine) {
-  if (partitioner && partitioner->seed == 0) partitioner->seed = engine.hash_seed();
+  if (partitioner && partitioner->rule == 0 && partitioner->seed == 0)
+    partitioner->seed = engine.hash_seed();
   return partitioner;
 }
 
@@ -45,7 +47,15 @@ DatasetBase::~DatasetBase() {
 }
 
 void DatasetBase::persist(StorageLevel level) {
-  level_.store(level);
+  StorageLevel before = level_.load();
+  do {
+    if (before != StorageLevel::kNone && level != StorageLevel::kNone && before != level) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("persist: the dataset is persisted as {}; unpersist() it before it "
+                              "gets the level {}",
+                              to_string(before), to_string(level)));
+    }
+  } while (!level_.compare_exchange_weak(before, level));
   if (level != StorageLevel::kNone) {
     may_be_stored_.store(true);
   } else if (const auto engine = engine_.lock(); engine != nullptr && may_be_stored_.load()) {
@@ -61,6 +71,87 @@ std::string DatasetBase::name() const {
 void DatasetBase::set_name(std::string name) {
   const std::scoped_lock lock(mutex_);
   name_ = std::move(name);
+}
+
+std::shared_mutex& lineage_mutex() {
+  static std::shared_mutex mutex;
+  return mutex;
+}
+
+bool DatasetBase::is_checkpointed() const {
+  const std::shared_lock lock(lineage_mutex());
+  return replacement_ != nullptr;
+}
+
+void DatasetBase::cut_lineage(std::shared_ptr<DatasetBase> replacement) {
+  std::vector<std::shared_ptr<DatasetBase>> forgotten;  // destroyed without the lock
+  {
+    const std::unique_lock lock(lineage_mutex());
+    if (replacement_ != nullptr) return;
+    replacement_ = std::move(replacement);
+    forgotten.swap(parents_);
+    if (shuffle() != nullptr) forgotten.push_back(shuffle()->take_map_parent());
+  }
+}
+
+namespace {
+
+/// What the dataset is made from, over shuffles too. With the lock of lineage_mutex held.
+void visit_parents(const DatasetBase& dataset,
+                   const std::function<void(const DatasetBase&, bool is_shuffled)>& visit) {
+  if (dataset.replacement() != nullptr) return;
+  if (dataset.shuffle() != nullptr) visit(*dataset.shuffle()->map_parent(), true);
+  for (const auto& parent : dataset.parents()) visit(*parent, false);
+}
+
+void describe(const DatasetBase& dataset, const std::string& indent, std::string& out) {
+  const std::string name = dataset.name();
+  out += fmt::format("{}({}) {}{} [{}]", indent, dataset.num_partitions(),
+                     name.empty() ? "" : name + " ", dataset.operation(), dataset.id());
+  if (dataset.storage_level() != StorageLevel::kNone) {
+    out += fmt::format(" persisted: {}", to_string(dataset.storage_level()));
+  }
+  if (dataset.replacement() != nullptr) {
+    out += fmt::format(", {}", dataset.replacement()->operation());
+  }
+  out += '\n';
+  visit_parents(dataset, [&](const DatasetBase& parent, bool is_shuffled) {
+    std::string deeper = indent;
+    if (is_shuffled) {
+      for (char& c : deeper) c = c == '|' ? '|' : ' ';
+      deeper += "+-";
+    } else {
+      std::ranges::replace(deeper, '+', ' ');
+      std::ranges::replace(deeper, '-', ' ');
+      if (dataset.parents().size() > 1) deeper += "| ";
+    }
+    describe(parent, deeper, out);
+  });
+}
+
+bool reaches(const DatasetBase& from, const DatasetBase& to,
+             std::unordered_set<const DatasetBase*>& seen) {
+  if (&from == &to) return true;
+  if (!seen.insert(&from).second) return false;
+  bool found = false;
+  visit_parents(
+      from, [&](const DatasetBase& parent, bool) { found = found || reaches(parent, to, seen); });
+  return found;
+}
+
+}  // namespace
+
+std::string describe_lineage(const DatasetBase& dataset) {
+  const std::shared_lock lock(lineage_mutex());
+  std::string out;
+  describe(dataset, "", out);
+  return out;
+}
+
+bool is_made_from(const DatasetBase& root, const DatasetBase& dataset) {
+  const std::shared_lock lock(lineage_mutex());
+  std::unordered_set<const DatasetBase*> seen;
+  return reaches(root, dataset, seen);
 }
 
 void DatasetBase::visit_dependencies(
@@ -92,11 +183,13 @@ Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
   }
   std::uint32_t most = 0;
   std::optional<Partitioner> known;  // the one with the most partitions, the first of equals
+  const bool all_alike = other == nullptr || input.partitioner() == other->partitioner();
   for (const DatasetBase* each : {&input, other}) {
     if (each == nullptr) continue;
     most = std::max(most, each->num_partitions());
     const auto& spread = each->partitioner();
     if (!spread || (partitions != 0 && spread->partitions != partitions)) continue;
+    if (spread->rule != 0 && !all_alike) continue;  // nothing else can be spread by it
     if (!known || spread->partitions > known->partitions) known = spread;
   }
   const std::uint32_t usual = engine->default_parallelism();
@@ -106,6 +199,13 @@ Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
   return {.partitions = require_partitions(operation, partitions != 0 ? partitions : usual),
           .key_groups = 0,
           .seed = engine->hash_seed()};
+}
+
+void throw_no_such_partition(std::int64_t partition, std::uint32_t partitions) {
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("partition_by: the function put a key into partition {}; they are 0 to {}",
+                  partition, partitions - 1));
 }
 
 void require_zippable(const char* operation, const DatasetBase& left, const DatasetBase& right) {
@@ -137,30 +237,5 @@ void throw_empty(const char* action) {
 }
 
 void release_map_outputs(Engine& engine, ShuffleId shuffle) { engine.release_shuffle(shuffle); }
-
-Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<SlimWriter>& pieces) {
-  Done done;
-  MapOutput& output = done.output.emplace();
-  output.worker = run.options().self;
-  output.segments.reserve(pieces.size());
-  std::vector<Bytes> kept(pieces.size());
-  bool any_kept = false;
-  for (std::size_t r = 0; r < pieces.size(); ++r) {
-    Segment& segment = output.segments.emplace_back();
-    segment.map_partition = map_partition;
-    segment.worker = output.worker;
-    segment.size = pieces[r].size();
-    segment.hash = hash_bytes(pieces[r].view());
-    if (segment.size == 0) continue;
-    if (segment.size <= run.options().inline_limit) {
-      segment.inline_data = pieces[r].take();
-    } else {
-      kept[r] = pieces[r].take();
-      any_kept = true;
-    }
-  }
-  if (any_kept) run.keep_map_output(map_partition, std::move(kept));
-  return done;
-}
 
 }  // namespace weir::internal

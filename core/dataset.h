@@ -6,15 +6,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "weir/core/block.h"
 #include "weir/core/chunk.h"
 #include "weir/core/loader.h"
 #include "weir/core/state/state_table.h"
+#include "weir/core/storage/block.h"
 #include "weir/core/task_run.h"
 
 /// The untyped graph behind `Rdd<T>`.
@@ -27,11 +28,6 @@ namespace weir {
 
 class Engine;
 class StageWriter;
-
-enum class StorageLevel : std::uint8_t {
-  kNone,
-  kMemory,  ///< elements in the memory of the worker that computed them; recomputed when lost
-};
 
 namespace internal {
 
@@ -64,6 +60,10 @@ struct Partitioner {
   /// stream began may be spread by another. 0: of the job that runs.
   std::uint64_t seed = 0;
 
+  /// Names another rule than by hash, of the user's; then the other fields but `partitions` mean
+  /// nothing. 0: by hash.
+  std::uint64_t rule = 0;
+
   bool operator==(const Partitioner&) const = default;
 
   std::uint64_t seed_in(const TaskRun& run) const { return seed != 0 ? seed : run.hash_seed(); }
@@ -76,7 +76,7 @@ struct Partitioner {
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & partitions & key_groups & seed;
+    ar & partitions & key_groups & seed & rule;
   }
 };
 
@@ -98,6 +98,11 @@ class SteppedStream final : public ChunkStream<T> {
 };
 
 class ShuffleSource;
+class DatasetBase;
+
+/// While a stage is written: its tasks need the broadcast's data, and find it under the index that
+/// is returned. Throws Error(kInvalidArgument) at other times: a broadcast is no element or result.
+std::uint32_t refer_to_broadcast(const std::shared_ptr<DatasetBase>& broadcast);
 
 class DatasetBase : public StageNode, public std::enable_shared_from_this<DatasetBase> {
  public:
@@ -112,7 +117,8 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   std::shared_ptr<Engine> engine() const { return engine_.lock(); }
 
   StorageLevel storage_level() const { return level_.load(); }
-  /// kNone frees what is stored.
+  /// kNone frees what is stored. Throws Error(kInvalidArgument) for another level than the present
+  /// one: what is stored would have two.
   void persist(StorageLevel level);
   /// As the user calls it; empty until set.
   std::string name() const;
@@ -130,6 +136,17 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   virtual void describe_state(std::uint32_t p, StateInput& input) const;
   /// Set for datasets that read a shuffle: their other side.
   virtual const ShuffleSource* shuffle() const { return nullptr; }
+  ShuffleSource* shuffle() { return const_cast<ShuffleSource*>(std::as_const(*this).shuffle()); }
+
+  // The lineage changes once at most, while nobody plans a job; see `lineage_mutex`.
+
+  /// What stages have in place of the dataset since its lineage was cut; null: it was not.
+  const std::shared_ptr<DatasetBase>& replacement() const { return replacement_; }
+  bool is_checkpointed() const;
+  /// From now on `replacement`, a source of the same elements and partitions, stands for the
+  /// dataset, which forgets what it was made from. What is stored of it stays; its own map outputs
+  /// too, as long as it lives, for running jobs may read them.
+  void cut_lineage(std::shared_ptr<DatasetBase> replacement);
 
  protected:
   /// In the driver.
@@ -145,7 +162,8 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   const char* const operation_ = "";
   const std::uint32_t num_partitions_ = 0;
   const std::optional<Partitioner> partitioner_{};
-  const std::vector<std::shared_ptr<DatasetBase>> parents_{};
+  std::vector<std::shared_ptr<DatasetBase>> parents_{};  // guarded by lineage_mutex, as the next
+  std::shared_ptr<DatasetBase> replacement_;
   std::atomic<StorageLevel> level_{StorageLevel::kNone};
   /// A task that runs while the level goes back to kNone may still leave a block.
   std::atomic<bool> may_be_stored_{false};
@@ -158,6 +176,8 @@ class ShuffleSource {
  public:
   virtual ~ShuffleSource() = default;
   virtual const std::shared_ptr<DatasetBase>& map_parent() const = 0;
+  /// Takes it away, when the reader's lineage is cut.
+  virtual std::shared_ptr<DatasetBase> take_map_parent() { return nullptr; }
   virtual std::uint32_t num_reducers() const = 0;
   /// The output node of the map stage.
   virtual std::shared_ptr<const StageNode> map_output_node() const = 0;
@@ -173,14 +193,9 @@ class Dataset : public DatasetBase {
   std::unique_ptr<ChunkStream<T>> open(TaskRun& run, std::uint32_t partition) const {
     if (run.cached_as(node_index()) == nullptr) return compute(run, partition);
     if constexpr (is_persistable<T>) {
-      auto block = run.stored_block(node_index(), partition);
-      if (block == nullptr) {
-        auto elements = drain(*compute(run, partition));
-        elements.shrink_to_fit();
-        block = std::make_shared<const MemoryBlock<owned_t<T>>>(std::move(elements));
-        run.keep_block(node_index(), partition, block);
-      }
-      return std::make_unique<SteppedStream<T>>(open_block<T>(std::move(block)), run);
+      auto stored = run.stored_block(node_index(), partition);
+      if (!stored) return compute_and_keep(run, partition);
+      return std::make_unique<SteppedStream<T>>(open_stored<T>(*std::move(stored)), run);
     } else {
       throw Error(ErrorCode::kInternal, "a dataset is persisted whose elements cannot be");
     }
@@ -190,6 +205,58 @@ class Dataset : public DatasetBase {
   using DatasetBase::DatasetBase;
 
   virtual std::unique_ptr<ChunkStream<T>> compute(TaskRun& run, std::uint32_t partition) const = 0;
+
+ private:
+  std::unique_ptr<ChunkStream<T>> compute_and_keep(TaskRun& run, std::uint32_t partition) const {
+    auto input = compute(run, partition);
+    const StorageLevel level = run.cached_as(node_index())->level;
+    StoredElements stored;
+    if (is_serialized(level)) {
+      stored.parts = encode(run, {}, *input, !uses_memory(level));
+    } else {
+      std::vector<owned_t<T>> elements;
+      std::size_t bytes = 0;
+      while (bytes <= run.memory_budget()) {
+        const auto chunk = input->next();
+        if (chunk.empty()) break;
+        bytes += append_owned(elements, chunk);
+      }
+      if (bytes <= run.memory_budget()) {
+        elements.shrink_to_fit();
+        stored.block = std::make_shared<const MemoryBlock<owned_t<T>>>(std::move(elements));
+      } else if (uses_disk(level)) {
+        stored.parts = encode(run, std::move(elements), *input, true);
+      } else {  // too large to keep: only passes through
+        return std::make_unique<SteppedStream<T>>(
+            std::make_unique<ContinuedStream<T>>(std::move(elements), std::move(input)), run);
+      }
+    }
+    run.keep_block(node_index(), partition, stored);
+    return std::make_unique<SteppedStream<T>>(open_stored<T>(std::move(stored)), run);
+  }
+
+  /// Elements that were read, and then the rest of the stream.
+  static std::vector<HeldBytes> encode(TaskRun& run, std::vector<owned_t<T>> first,
+                                       ChunkStream<T>& rest, bool to_disk) {
+    std::vector<HeldBytes> held;
+    ElementEncoder encoder;
+    const auto hold = [&](std::vector<Bytes> parts) {
+      for (Bytes& part : parts) {
+        held.push_back(to_disk ? run.spill(part) : HeldBytes(std::move(part)));
+      }
+    };
+    for (const owned_t<T>& element : first) {
+      encoder.add(element);
+      if (encoder.full_parts() != 0) hold(encoder.take_full());
+    }
+    first = {};
+    for (auto chunk = rest.next(); !chunk.empty(); chunk = rest.next()) {
+      for (const T& element : chunk) encoder.add(element);
+      if (encoder.full_parts() != 0) hold(encoder.take_full());
+    }
+    hold(encoder.take());
+    return held;
+  }
 };
 
 /// The end of a stage: what a task returns.
@@ -197,6 +264,13 @@ class StageOutput : public StageNode {
  public:
   virtual Done run(TaskRun& run, std::uint32_t partition) const = 0;
 };
+
+/// Shared by who reads lineages, of any context: plans are made in microseconds.
+std::shared_mutex& lineage_mutex();
+/// See Rdd::to_debug_string.
+std::string describe_lineage(const DatasetBase& dataset);
+/// Whether `root` is, or is made from, `dataset`.
+bool is_made_from(const DatasetBase& root, const DatasetBase& dataset);
 
 /// Frees the outputs of a shuffle that nothing refers to any more.
 void release_map_outputs(Engine& engine, ShuffleId shuffle);
@@ -216,13 +290,11 @@ void require_zippable(const char* operation, const DatasetBase& left, const Data
 /// How an operator by key spreads its result over `partitions`: as an input is spread already,
 /// where one has that many. For 0 partitions: as the input with the most partitions of those that
 /// are spread by key, unless that is less than the default parallelism and less than a tenth of the
-/// partitions of the other; else the default parallelism. Throws Error(kInvalidArgument) for too
-/// many partitions and inputs of different contexts, Error(kCancelled) without a context.
+/// partitions of the other; else the default parallelism. A rule of the user's counts only where
+/// all are spread by it. Throws Error(kInvalidArgument) for too many partitions and inputs of
+/// different contexts, Error(kCancelled) without a context.
 Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
                                const DatasetBase& input, const DatasetBase* other = nullptr);
-
-/// Stores a map task's pieces, one per reducer, and says what to announce.
-Done keep_map_output(TaskRun& run, std::uint32_t map_partition, std::vector<SlimWriter>& pieces);
 
 }  // namespace internal
 

@@ -1,13 +1,17 @@
 #include "weir/core/engine.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <random>
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "weir/core/error.h"
 #include "weir/core/log.h"
 #include "weir/core/runner_registry.h"
+#include "weir/core/shared/accumulator.h"
 
 namespace weir {
 namespace {
@@ -115,7 +119,13 @@ std::future<std::vector<Bytes>> Engine::start_job(internal::JobPlan plan) {
             std::make_exception_ptr(Error(ErrorCode::kUnreachable, failure_)));
         return;
       }
+      job->second->started = Clock::system().steady_now();
       jobs_.emplace(id, std::move(job->second));
+      const internal::JobPlan& started = job->first;
+      notify(&Listener::on_job_started,
+             JobStarted{id, started.stages.empty() ? "" : started.stages.back().name,
+                        static_cast<std::uint32_t>(started.stages.size()), started.batch,
+                        Clock::system().now()});
       perform(scheduler_.submit(id, std::move(job->first)));
     });
   }
@@ -135,6 +145,11 @@ void Engine::cancel_jobs(const void* owner, const std::string& reason) {
 }
 
 AttemptId Engine::start_resident(internal::JobPlan plan, ResidentCallbacks callbacks) {
+  if (plan.stages.size() != 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a receiver cannot use a broadcast: it runs on its own, without a job that would "
+                "send one; capture the value itself");
+  }
   internal::StagePlan& stage = plan.stages.at(0);
   auto task = std::make_shared<TaskSpec>();
   task->attempt = kFirstResident + last_resident_++;
@@ -193,6 +208,80 @@ void Engine::release_state(StateId state) {
     scheduler_.release_state(state);
     runner_->release_state(state);
   });
+}
+
+void Engine::add_accumulator(const std::shared_ptr<internal::AccumulatedBase>& accumulator) {
+  const std::scoped_lock lock(accumulators_mutex_);
+  std::erase_if(accumulators_, [](const auto& known) { return known.second.expired(); });
+  accumulators_.emplace(accumulator->id(), accumulator);
+}
+
+void Engine::set_checkpoint_dir(const std::string& directory) {
+  const std::string own =
+      fmt::format("{}/{:016x}", std::filesystem::absolute(directory).string(), random_seed());
+  std::error_code failure;
+  std::filesystem::create_directories(own, failure);
+  if (failure) {
+    throw Error(ErrorCode::kUnreachable,
+                fmt::format("set_checkpoint_dir: cannot make {}: {}", own, failure.message()));
+  }
+  const std::scoped_lock lock(checkpoints_mutex_);
+  checkpoint_dir_ = own;
+}
+
+std::string Engine::checkpoint_path(DatasetId dataset) {
+  const std::scoped_lock lock(checkpoints_mutex_);
+  if (checkpoint_dir_.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "checkpoint: there is no directory for the files; call "
+                "Context::set_checkpoint_dir(path) first, or use local_checkpoint()");
+  }
+  return fmt::format("{}/rdd-{}", checkpoint_dir_, dataset);
+}
+
+void Engine::add_checkpoint(const std::shared_ptr<internal::DatasetBase>& dataset,
+                            std::function<void()> checkpoint) {
+  const std::scoped_lock lock(checkpoints_mutex_);
+  for (PendingCheckpoint& pending : checkpoints_) {
+    if (pending.dataset.lock() != dataset) continue;
+    pending.make = std::move(checkpoint);
+    return;
+  }
+  checkpoints_.push_back({dataset, std::move(checkpoint)});
+  any_checkpoints_.store(true);
+}
+
+void Engine::make_checkpoints(const internal::DatasetBase& root) {
+  if (!any_checkpoints_.load()) return;
+  std::vector<PendingCheckpoint> due;
+  {
+    const std::scoped_lock lock(checkpoints_mutex_);
+    std::erase_if(checkpoints_, [&](PendingCheckpoint& pending) {
+      const auto dataset = pending.dataset.lock();
+      if (dataset == nullptr) return true;
+      if (!internal::is_made_from(root, *dataset)) return false;
+      due.push_back(std::move(pending));
+      return true;
+    });
+    any_checkpoints_.store(!checkpoints_.empty());
+  }
+  for (const PendingCheckpoint& checkpoint : due) checkpoint.make();
+}
+
+void Engine::count(const DagScheduler::Accumulated& accumulated) {
+  for (const AccumulatorUpdate& update : accumulated.updates) {
+    std::shared_ptr<internal::AccumulatedBase> accumulator;
+    {
+      const std::scoped_lock lock(accumulators_mutex_);
+      const auto found = accumulators_.find(update.accumulator);
+      if (found != accumulators_.end()) accumulator = found->second.lock();
+    }
+    if (accumulator == nullptr) continue;  // nobody can read it any more
+    notify(&Listener::on_accumulator_updated,
+           AccumulatorUpdated{accumulated.job, accumulated.stage, accumulated.partition,
+                              accumulated.worker, accumulator->id(), accumulator->name(),
+                              accumulator->merge(update.added)});
+  }
 }
 
 void Engine::add_listener(std::shared_ptr<Listener> listener) {
@@ -257,12 +346,14 @@ void Engine::on_failure(const std::string& reason) {
   }
 }
 
-void Engine::finish(JobId id,
+void Engine::finish(JobId id, const std::string& failure,
                     const std::function<void(std::promise<std::vector<Bytes>>&)>& settle) {
   const auto found = jobs_.find(id);
   if (found == jobs_.end()) return;
   const auto job = std::move(found->second);
   jobs_.erase(found);
+  notify(&Listener::on_job_ended,
+         JobEnded{id, failure, Clock::system().steady_now() - job->started});
   job->keep.clear();
   settle(job->promise);
 }
@@ -276,18 +367,29 @@ void Engine::perform(DagScheduler::Actions actions) {
     } else if (const auto* lost = std::get_if<DagScheduler::StateVersionLost>(&action)) {
       log_warning("state was lost: " + lost->lost.message);
       states_.lost(lost->lost);
+    } else if (const auto* accumulated = std::get_if<DagScheduler::Accumulated>(&action)) {
+      count(*accumulated);
     } else if (const auto* cancel = std::get_if<DagScheduler::Cancel>(&action)) {
       runner_->cancel(cancel->attempt);
     } else if (auto* succeeded = std::get_if<DagScheduler::JobSucceeded>(&action)) {
-      finish(succeeded->job,
+      finish(succeeded->job, {},
              [&](auto& promise) { promise.set_value(std::move(succeeded->results)); });
     } else if (const auto* failed = std::get_if<DagScheduler::JobFailed>(&action)) {
-      finish(failed->job, [&](auto& promise) {
+      finish(failed->job, failed->message, [&](auto& promise) {
         promise.set_exception(std::make_exception_ptr(Error(failed->code, failed->message)));
       });
     } else if (auto* submitted = std::get_if<StageSubmitted>(&action)) {
+      submitted->time = Clock::system().now();
+      const auto job = jobs_.find(submitted->job);
+      if (job != jobs_.end()) {
+        job->second->stages[submitted->stage] = Clock::system().steady_now();
+      }
       notify(&Listener::on_stage_submitted, std::move(*submitted));
     } else if (auto* completed = std::get_if<StageCompleted>(&action)) {
+      const auto job = jobs_.find(completed->job);
+      if (job != jobs_.end()) {
+        completed->duration = Clock::system().steady_now() - job->second->stages[completed->stage];
+      }
       notify(&Listener::on_stage_completed, std::move(*completed));
     } else if (auto* ended = std::get_if<TaskEnded>(&action)) {
       notify(&Listener::on_task_ended, std::move(*ended));

@@ -21,6 +21,10 @@
 
 namespace weir {
 
+namespace internal {
+class AccumulatedBase;
+}
+
 /// The driver's engine behind a `Context`: plans jobs on the calling thread, decides on the
 /// runner's decision thread, and tells listeners on theirs. Handles and datasets refer to it
 /// weakly, so that they never keep it alive in a cycle; what they ask of a stopped engine is an
@@ -70,6 +74,21 @@ class Engine final : private TaskRunner::Observer {
   void release_shuffle(ShuffleId shuffle);
   void release_dataset(DatasetId dataset);
 
+  AccumulatorId next_accumulator_id() { return ++last_accumulator_; }
+  /// Counts what tasks add to it from now on, as long as it lives.
+  void add_accumulator(const std::shared_ptr<internal::AccumulatedBase>& accumulator);
+
+  /// See Context::set_checkpoint_dir.
+  void set_checkpoint_dir(const std::string& directory);
+  /// A new directory's path for a dataset's files. Throws Error(kInvalidArgument) if none is set.
+  std::string checkpoint_path(DatasetId dataset);
+  /// `checkpoint` is called when a job that computes the dataset has ended, once; if it throws, the
+  /// action throws that.
+  void add_checkpoint(const std::shared_ptr<internal::DatasetBase>& dataset,
+                      std::function<void()> checkpoint);
+  /// A job on `root` has ended; on the thread that ran it.
+  void make_checkpoints(const internal::DatasetBase& root);
+
   /// What is known of stateful operators' versions.
   StateTracker& states() { return states_; }
   StateId next_state_id() { return ++last_state_; }
@@ -90,6 +109,8 @@ class Engine final : private TaskRunner::Observer {
     std::promise<std::vector<Bytes>> promise;
     std::vector<std::shared_ptr<internal::DatasetBase>> keep;
     const void* owner = nullptr;
+    SteadyTime started{};
+    std::map<std::uint32_t, SteadyTime> stages{};  // when they were submitted last
   };
 
   // On the decision thread.
@@ -101,7 +122,9 @@ class Engine final : private TaskRunner::Observer {
   void on_failure(const std::string& reason) override;
   void perform(DagScheduler::Actions actions);
   void launch(TaskSpec task);
-  void finish(JobId job, const std::function<void(std::promise<std::vector<Bytes>>&)>& settle);
+  void count(const DagScheduler::Accumulated& accumulated);
+  void finish(JobId job, const std::string& failure,
+              const std::function<void(std::promise<std::vector<Bytes>>&)>& settle);
 
   template <class Event>
   void notify(void (Listener::*handler)(const Event&), Event event);
@@ -112,6 +135,7 @@ class Engine final : private TaskRunner::Observer {
   std::atomic<DatasetId> last_dataset_{0};
   std::atomic<JobId> last_job_{0};
   std::atomic<StateId> last_state_{0};
+  std::atomic<AccumulatorId> last_accumulator_{0};
   std::atomic<bool> stopped_{false};
 
   std::atomic<AttemptId> last_resident_{0};
@@ -121,6 +145,19 @@ class Engine final : private TaskRunner::Observer {
   std::map<JobId, std::unique_ptr<PendingJob>> jobs_;  // decision thread only
   std::map<AttemptId, ResidentCallbacks> residents_;   // decision thread only
   std::string failure_;  // decision thread only; nothing runs any more
+
+  std::mutex accumulators_mutex_;
+  std::map<AccumulatorId, std::weak_ptr<internal::AccumulatedBase>>
+      accumulators_;  // guarded by accumulators_mutex_
+
+  struct PendingCheckpoint {
+    std::weak_ptr<internal::DatasetBase> dataset;
+    std::function<void()> make;
+  };
+  std::mutex checkpoints_mutex_;  // guards the next two
+  std::string checkpoint_dir_;    // empty: none
+  std::vector<PendingCheckpoint> checkpoints_;
+  std::atomic<bool> any_checkpoints_{false};
 
   std::mutex listeners_mutex_;
   std::vector<std::shared_ptr<Listener>> listeners_;  // guarded by listeners_mutex_

@@ -27,16 +27,31 @@ struct ResultRefused {
   WorkerId worker;
   AttemptId attempt = 0;
 };
+struct JobStarted {
+  JobId job = 0;
+  std::string name;          ///< the operation at its end
+  std::uint32_t stages = 0;  ///< those whose map outputs are there already are skipped
+  std::uint64_t batch = 0;   ///< its sequence number, 0 outside streaming
+  Time time{};
+};
+struct JobEnded {
+  JobId job = 0;
+  std::string failure;  ///< empty when it succeeded
+  Duration duration{};
+};
 struct StageSubmitted {
   JobId job = 0;
   std::uint32_t stage = 0;
   std::string name;  ///< the operation at its end, "reduce_by_key"
   std::uint32_t tasks = 0;
   bool again = false;  ///< lost map outputs are made anew
+  Time time{};
 };
 struct StageCompleted {
   JobId job = 0;
   std::uint32_t stage = 0;
+  TaskMetrics metrics;  ///< of its tasks since it was submitted, added up
+  Duration duration{};  ///< since then
 };
 struct TaskEnded {
   JobId job = 0;
@@ -49,6 +64,17 @@ struct TaskEnded {
   TaskMetrics metrics;
 };
 
+/// What an accepted attempt added to an accumulator.
+struct AccumulatorUpdated {
+  JobId job = 0;
+  std::uint32_t stage = 0;
+  std::uint32_t partition = 0;
+  WorkerId worker;
+  AccumulatorId accumulator = 0;
+  std::string name;
+  std::string value;  ///< the sum so far, as `print_value` shows it; empty if it cannot
+};
+
 /// Told of what happens in a context, in order, on a thread of its own. Exceptions are logged.
 class Listener {
  public:
@@ -56,9 +82,12 @@ class Listener {
   virtual void on_worker_added(const WorkerAdded&) {}
   virtual void on_worker_lost(const WorkerLost&) {}
   virtual void on_result_refused(const ResultRefused&) {}
+  virtual void on_job_started(const JobStarted&) {}
+  virtual void on_job_ended(const JobEnded&) {}
   virtual void on_stage_submitted(const StageSubmitted&) {}
   virtual void on_stage_completed(const StageCompleted&) {}
   virtual void on_task_ended(const TaskEnded&) {}
+  virtual void on_accumulator_updated(const AccumulatorUpdated&) {}
 };
 
 /// Delivers events to listeners in the order of `post`, on its own thread. Thread-safe.

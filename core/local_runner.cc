@@ -12,6 +12,7 @@
 #include "weir/core/error.h"
 #include "weir/core/resident_host.h"
 #include "weir/core/runner_registry.h"
+#include "weir/core/storage/memory_settings.h"
 #include "weir/core/task_executor.h"
 
 namespace weir::internal {
@@ -22,7 +23,8 @@ namespace {
 /// stay in one store, so nothing is fetched and nothing is inline.
 class LocalRunner final : public TaskRunner {
  public:
-  explicit LocalRunner(std::uint32_t slots) : slots_(slots), executor_(options(), nullptr) {}
+  LocalRunner(std::uint32_t slots, const MemorySettings& memory)
+      : slots_(slots), executor_(options(memory)) {}
   ~LocalRunner() override { stop(); }
 
   void start(Observer& observer) override {
@@ -45,6 +47,7 @@ class LocalRunner final : public TaskRunner {
     slot_threads_.clear();  // joins
     if (decision_thread_.joinable()) decision_thread_.join();
     resident_threads_.clear();  // it starts them
+    executor_.release_locals();
   }
 
   void post(std::function<void()> event) override {
@@ -141,9 +144,11 @@ class LocalRunner final : public TaskRunner {
     });
   }
 
-  static TaskExecutor::Options options() {
+  static TaskExecutor::Options options(const MemorySettings& memory) {
     TaskExecutor::Options options;
     options.inline_limit = 0;
+    options.task_bytes = memory.task_bytes;
+    options.store = memory.store_options();
     return options;
   }
 
@@ -214,13 +219,13 @@ class LocalRunner final : public TaskRunner {
 
 void register_local_runner() {
   static const bool registered =
-      register_runner("local", [](const std::string& master, const Config&) {
-        if (master == "local[*]") {
-          return std::make_unique<LocalRunner>(std::max(1U, std::thread::hardware_concurrency()));
+      register_runner("local", [](const std::string& master, const Config& config) {
+        std::uint32_t slots = std::max(1U, std::thread::hardware_concurrency());
+        if (master != "local[*]") {
+          slots = static_cast<std::uint32_t>(
+              parse_master_numbers(master, 1, "local[N] or local[*], N threads")[0]);
         }
-        const std::vector<int> numbers =
-            parse_master_numbers(master, 1, "local[N] or local[*], N threads");
-        return std::make_unique<LocalRunner>(static_cast<std::uint32_t>(numbers[0]));
+        return std::make_unique<LocalRunner>(slots, MemorySettings::from(config, 1, slots));
       });
   (void)registered;
 }

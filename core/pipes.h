@@ -12,6 +12,8 @@
 #include "weir/core/dataset.h"
 #include "weir/core/function.h"
 #include "weir/core/hash.h"
+#include "weir/core/map_output.h"
+#include "weir/core/spilled_groups.h"
 
 /// What happens between the chunks of one dataset and those of the next: each pipe makes the stream
 /// of a narrow operator out of its parent's. A pipe is a shippable function object; the streams it
@@ -340,24 +342,6 @@ struct NumberPipe {
   }
 };
 
-/// Hands a table's entries on as chunks, in insertion order, without copying them.
-template <class K, class C>
-class TableStream final : public ChunkStream<std::pair<K, C>> {
- public:
-  explicit TableStream(AggregationTable<K, C> table) : table_(std::move(table)) {}
-
-  ChunkRef<std::pair<K, C>> next() override {
-    auto& entries = table_.entries();
-    const std::size_t size = std::min(kChunkElements, entries.size() - at_);
-    const std::size_t from = std::exchange(at_, at_ + size);
-    return {entries.data() + from, size, true};
-  }
-
- private:
-  AggregationTable<K, C> table_;
-  std::size_t at_ = 0;
-};
-
 /// How values of a key become one combined value C; what combine_by_key is told by users.
 /// Shippable.
 ///   C create(V&&);  void merge_value(C&, V&&);  void merge_combined(C&, C&&)
@@ -365,6 +349,8 @@ template <class V, class F>
 struct ReduceAggregator : FunctionHolder<F> {
   using Combined = owned_t<V>;
   static constexpr bool kCombinesEarly = true;
+  /// What is kept of a key grows with its values, so that there may be too many.
+  static constexpr bool kGathers = false;
 
   template <class Value>
   Combined create(Value&& value) const {
@@ -382,6 +368,7 @@ struct GroupAggregator {
   using Combined = std::vector<owned_t<V>>;
   /// All values cross the shuffle, so collecting them before it would save nothing.
   static constexpr bool kCombinesEarly = false;
+  static constexpr bool kGathers = true;
 
   template <class Value>
   Combined create(Value&& value) const {
@@ -402,11 +389,16 @@ struct GroupAggregator {
 
 inline constexpr std::size_t kHashRun = 32;
 
+struct LeaveTable {
+  template <class Table>
+  void operator()(Table&) const {}
+};
+
 /// Aggregates a stream by key. Hashes a run of keys first and then looks them up, so that the
-/// table's cache misses overlap.
-template <class K, class V, class Aggregator>
+/// table's cache misses overlap. `on_chunk(table)` may empty the table; what is left is returned.
+template <class K, class V, class Aggregator, class OnChunk = LeaveTable>
 auto aggregate(ChunkStream<std::pair<K, V>>& input, const Aggregator& aggregator,
-               std::uint64_t seed) {
+               std::uint64_t seed, const OnChunk& on_chunk = {}) {
   using C = typename Aggregator::Combined;
   require_storable<owned_t<K>>();
   require_storable<C>();
@@ -422,10 +414,17 @@ auto aggregate(ChunkStream<std::pair<K, V>>& input, const Aggregator& aggregator
       for (std::size_t i = 0; i < run; ++i) {
         auto& [key, value] = chunk.data[base + i];
         const auto absorb = [&](auto&& k, auto&& v) {
+          std::size_t grows = 0;
+          if constexpr (!owns_nothing<C>) grows = sizeof(v) + table_growth(v);
           const auto [entry, is_new] =
               table.find_or_insert(hashes[i], std::forward<decltype(k)>(k),
                                    [&] { return aggregator.create(std::forward<decltype(v)>(v)); });
-          if (!is_new) aggregator.merge_value(entry->second, std::forward<decltype(v)>(v));
+          if (is_new) {
+            table.add_owned(table_growth(entry->first) + table_growth(entry->second));
+          } else {
+            aggregator.merge_value(entry->second, std::forward<decltype(v)>(v));
+            if constexpr (!owns_nothing<C>) table.add_owned(grows);
+          }
         };
         if (chunk.exclusive) {
           absorb(std::move(key), std::move(value));
@@ -434,6 +433,7 @@ auto aggregate(ChunkStream<std::pair<K, V>>& input, const Aggregator& aggregator
         }
       }
     }
+    on_chunk(table);
   }
   return table;
 }
@@ -446,20 +446,27 @@ struct CombinePipe {
   Aggregator aggregator;
 
   struct Stream final : ChunkStream<Out> {
-    Stream(StreamPtr<In> in, const Aggregator& a, std::uint64_t s)
-        : input(std::move(in)), aggregator(a), seed(s) {}
+    Stream(StreamPtr<In> in, const Aggregator& a, TaskRun& r)
+        : input(std::move(in)), aggregator(a), run(r) {}
     ChunkRef<Out> next() override {
-      if (!result) result.emplace(aggregate(*input, aggregator, seed));
+      if (result == nullptr) {
+        using Groups = SpilledGroups<owned_t<K>, typename Aggregator::Combined, Aggregator>;
+        Groups spilled(run, aggregator);
+        auto table = aggregate(*input, aggregator, run.hash_seed(), [&](auto& full) {
+          if (spilled.is_full(full)) spilled.spill(full);
+        });
+        result = Groups::finish(std::move(spilled), std::move(table));
+      }
       return result->next();
     }
     StreamPtr<In> input;
-    Held<Aggregator> aggregator;
-    const std::uint64_t seed;
-    std::optional<TableStream<owned_t<K>, typename Aggregator::Combined>> result;
+    const Aggregator& aggregator;
+    TaskRun& run;
+    StreamPtr<Out> result;
   };
 
-  StreamPtr<Out> operator()(StreamPtr<In> in, const TaskRun& run) const {
-    return std::make_unique<Stream>(std::move(in), aggregator, run.hash_seed());
+  StreamPtr<Out> operator()(StreamPtr<In> in, TaskRun& run) const {
+    return std::make_unique<Stream>(std::move(in), aggregator, run);
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {

@@ -125,6 +125,15 @@ class Rdd {
   template <class U>
   auto cartesian(const Rdd<U>& other) const;
 
+  /// The lines that an external program writes to its standard output, one process per partition:
+  /// it is given the elements as `print` shows them, one per line, on its standard input, and is
+  /// found as a shell would, but not run by one. What it writes to standard error goes to the
+  /// worker's. Throws Error(kInvalidArgument) for no command; a program that cannot be started, is
+  /// killed, or ends with another status than 0 fails the task with it.
+  Rdd<std::string> pipe(std::vector<std::string> command) const;
+  /// The same, of words that are separated by blanks.
+  Rdd<std::string> pipe(std::string_view command) const;
+
   /// Each element with probability `fraction`, order kept; with replacement: as many times as a
   /// Poisson distribution with that mean says. Partitions computed again are the same. Without a
   /// seed: another sample for each call. Throws Error(kInvalidArgument) for a fraction that is
@@ -192,12 +201,24 @@ class Rdd {
 
   /// The pairs, equal keys in one partition: in the order of the input's partitions. Shuffles.
   auto partition_by(std::uint32_t partitions = 0) const;
+  /// The same by a HashPartitioner, RangePartitioner or CustomPartitioner; what is spread by an
+  /// equal one is not shuffled again.
+  template <class By>
+  requires std::is_class_v<By>
+  auto partition_by(By by) const;
+
+  /// Each pair with the probability that `fractions` gives its key, else 0; with replacement, as
+  /// many times as a Poisson distribution with that mean says. As `sample`; keeps the partitioner.
+  template <class Fractions>
+  Rdd sample_by_key(bool with_replacement, const Fractions& fractions,
+                    std::optional<std::uint64_t> seed = std::nullopt) const;
 
   /// `sort_by` the key.
   auto sort_by_key(bool ascending = true, std::uint32_t partitions = 0) const;
   /// `partition_by`, each partition sorted by key, equal keys in the order of the input's
   /// partitions.
-  auto repartition_and_sort_within_partitions(std::uint32_t partitions = 0) const;
+  template <class By = std::uint32_t>
+  auto repartition_and_sort_within_partitions(By partitions = {}) const;
 
   /// One (k, v) per key, v the reduction of its values by `f(v, v) -> v`, which must be associative
   /// and commutative. Shuffles, combining before.
@@ -273,6 +294,10 @@ class Rdd {
     return all;
   }
 
+  /// The elements one by one, as a single-pass range: each partition is computed by a job of its
+  /// own when it is reached, so the driver holds one at a time. Persist what is dear to compute.
+  auto to_local_iterator() const;
+
   std::int64_t count() const {
     std::int64_t sum = 0;
     for (const std::int64_t part : run(internal::CountAction<T>{})) sum += part;
@@ -316,6 +341,12 @@ class Rdd {
                    int depth = 2) const;
   /// How often each element is there, a std::map (elements need `<`) in the driver's memory.
   auto count_by_value() const;
+
+  /// How many different elements there are, about: with a relative standard deviation of
+  /// `relative_deviation`, by HyperLogLog (Flajolet et al. 2007, with Ertl's estimator, 2017), each
+  /// task holding (1.04 / deviation)^2 bytes. Throws Error(kInvalidArgument) unless it is 0.002 to
+  /// 0.4.
+  std::int64_t count_approx_distinct(double relative_deviation = 0.05) const;
 
   /// The first n elements in the order of `less`, sorted; equal ones in no order. Each task holds
   /// n.
@@ -399,8 +430,9 @@ class Rdd {
 
   // --- control ---
 
-  /// Keeps the elements where they are first computed, for later jobs. What is lost is recomputed.
-  /// T must be constructible from owned_t<T>.
+  /// Keeps the elements where they are first computed, for later jobs, as the level says. What is
+  /// lost is recomputed. T must be constructible from owned_t<T>. Throws Error(kInvalidArgument) if
+  /// the dataset has another level already.
   Rdd persist(StorageLevel level = StorageLevel::kMemory) const {
     static_assert(internal::is_persistable<T>,
                   "elements of this type cannot be kept and read back: make the type serializable, "
@@ -415,6 +447,26 @@ class Rdd {
     dataset_->persist(StorageLevel::kNone);
     return *this;
   }
+
+  /// Once the next job that computes the dataset has ended, a job writes it to files in the
+  /// directory of `Context::set_checkpoint_dir` and its lineage is cut: from then on it is read
+  /// from there, and what it was made from is freed. It is computed twice unless it is persisted.
+  /// Durable: files are synced. Throws Error(kInvalidArgument) if no directory is set; if the
+  /// files cannot be written, so does the action, and the lineage stays.
+  Rdd checkpoint() const;
+  /// The same without files: persists the dataset, on the disk too if it has no level, and cuts its
+  /// lineage. What a lost worker held of it cannot be had again: jobs that need it fail.
+  Rdd local_checkpoint() const;
+  /// Whether the lineage has been cut.
+  bool is_checkpointed() const { return dataset_->is_checkpointed(); }
+
+  /// How the elements are spread by key; nothing if they are not, or not known to be.
+  const std::optional<internal::Partitioner>& partitioner() const {
+    return dataset_->partitioner();
+  }
+  /// The lineage as text, a line per dataset, those behind a shuffle further in: partitions,
+  /// operation or name, id, and level if it is persisted.
+  std::string to_debug_string() const { return internal::describe_lineage(*dataset_); }
 
   std::uint32_t num_partitions() const { return dataset_->num_partitions(); }
   /// Unique within the context.
@@ -459,6 +511,10 @@ class Rdd {
         dataset_, operation, partitioner, std::move(aggregator)));
   }
 
+  template <class Deal>
+  auto deal(const char* operation, Deal deal) const;
+  template <class F>
+  auto range_deal(const char* operation, F key, bool ascending, std::uint32_t partitions) const;
   template <template <class K, class V, class W> class Zip, class U>
   auto zip_by_key(const char* operation, const Rdd<U>& other, std::uint32_t partitions) const;
   auto as_keys() const;

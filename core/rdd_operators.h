@@ -12,13 +12,19 @@
 #include <utility>
 #include <vector>
 
+#include "weir/core/approx_distinct.h"
+#include "weir/core/checkpoint.h"
 #include "weir/core/coalesce.h"
+#include "weir/core/local_elements.h"
+#include "weir/core/piped_process.h"
 #include "weir/core/rdd.h"
 #include "weir/core/rdd_pair_operators.h"
 #include "weir/core/redistribute.h"
 #include "weir/core/sampling.h"
 #include "weir/core/saved_files.h"
 #include "weir/core/sorting.h"
+#include "weir/core/source_rdd.h"
+#include "weir/core/text_file.h"
 #include "weir/core/zip.h"
 
 /// Bodies of Rdd's operators that are datasets of their own or expressions over others, but for
@@ -188,6 +194,17 @@ auto Rdd<T>::zip_with_unique_id() const {
   return pipe("zip_with_unique_id", internal::NumberPipe<T>{std::move(firsts), step});
 }
 
+template <class T>
+Rdd<std::string> Rdd<T>::pipe(std::vector<std::string> command) const {
+  static_assert(internal::is_printable<T>(), "pipe: give the element type an operator<<");
+  return pipe("pipe", internal::ExternalPipe<T>{internal::require_command(std::move(command))});
+}
+
+template <class T>
+Rdd<std::string> Rdd<T>::pipe(std::string_view command) const {
+  return pipe(internal::split_command(command));
+}
+
 // --- keys ---
 
 template <class T>
@@ -279,23 +296,33 @@ std::vector<owned_t<T>> Rdd<T>::take_sample(bool with_replacement, std::size_t n
 
 // --- order ---
 
+/// Samples the keys for the bounds.
+template <class T>
+template <class F>
+auto Rdd<T>::range_deal(const char* operation, F key, bool ascending,
+                        std::uint32_t partitions) const {
+  internal::DealByRange<T, F> deal{
+      .partitions = internal::require_partitions(
+          operation, partitions != 0 ? partitions : std::max(1U, num_partitions())),
+      .bounds = {},
+      .order = {ascending},
+      .key = key};
+  if (deal.partitions > 1 && num_partitions() > 0) {
+    constexpr std::uint64_t kKeysPerPartition = 60;  // of the result
+    const std::uint64_t keys = kKeysPerPartition * deal.partitions / num_partitions() + 1;
+    deal.bounds = internal::range_bounds(run(internal::ReservoirAction<T, F>{key, keys}),
+                                         deal.partitions, deal.order);
+  }
+  return deal;
+}
+
 template <class T>
 template <class F>
 Rdd<owned_t<T>> Rdd<T>::sort_by(F f, bool ascending, std::uint32_t partitions) const {
   WEIR_REQUIRE_SHIPPABLE(F);
   using Deal = internal::DealByRange<T, F>;
   using Stored = owned_t<T>;
-  Deal deal{.partitions = internal::require_partitions(
-                "sort_by", partitions != 0 ? partitions : std::max(1U, num_partitions())),
-            .bounds = {},
-            .order = {ascending},
-            .key = f};
-  if (deal.partitions > 1 && num_partitions() > 0) {
-    constexpr std::uint64_t kKeysPerPartition = 60;  // of the result
-    const std::uint64_t keys = kKeysPerPartition * deal.partitions / num_partitions() + 1;
-    deal.bounds = internal::range_bounds(run(internal::ReservoirAction<T, F>{f, keys}),
-                                         deal.partitions, deal.order);
-  }
+  Deal deal = range_deal("sort_by", f, ascending, partitions);
   const internal::KeyOrder order = deal.order;
   const Rdd<Stored> dealt(std::make_shared<internal::DealtDataset<Deal>>(
       dataset_, "sort_by", std::move(deal), std::nullopt));
@@ -422,11 +449,68 @@ owned_t<T> Rdd<T>::tree_reduce(F f, int depth) const {
 }
 
 template <class T>
+auto Rdd<T>::to_local_iterator() const {
+  return LocalElements<T>(dataset_);
+}
+
+template <class T>
+std::int64_t Rdd<T>::count_approx_distinct(double relative_deviation) const {
+  const std::uint32_t precision = internal::HyperLogLog::precision_for(relative_deviation);
+  internal::HyperLogLog all(precision);
+  for (const auto& part : run(internal::SketchAction<T>{precision})) all.merge(part);
+  return std::llround(all.estimate());
+}
+
+template <class T>
 auto Rdd<T>::count_by_value() const {
   return as_keys()
       .map_values([](char) { return std::int64_t{1}; })
       .reduce_by_key([](std::int64_t a, std::int64_t b) { return a + b; })
       .collect_as_map();
+}
+
+// --- lineage ---
+
+template <class T>
+Rdd<T> Rdd<T>::checkpoint() const {
+  static_assert(is_owned<T>, "checkpoint: map the elements' views to owning values first");
+  internal::require_storable<T>();
+  const auto engine = alive_engine();
+  if (is_checkpointed()) return *this;
+  const std::string path = engine->checkpoint_path(id());
+  const std::weak_ptr<internal::Dataset<T>> weak = dataset_;
+  engine->add_checkpoint(dataset_, [weak, path] {
+    const auto dataset = weak.lock();
+    if (dataset == nullptr) return;
+    const Rdd whole(dataset);
+    whole.template save<internal::SaveObjectsAction<T>>("checkpoint", path, true);
+    dataset->cut_lineage(read_partitions(dataset->engine(), fn<&internal::read_objects<T>>,
+                                         internal::data_files("checkpoint", path), "checkpoint")
+                             .dataset());
+  });
+  return *this;
+}
+
+template <class T>
+Rdd<T> Rdd<T>::local_checkpoint() const {
+  const auto engine = alive_engine();
+  if (is_checkpointed()) return *this;
+  if (dataset_->storage_level() == StorageLevel::kNone) persist(StorageLevel::kMemoryAndDisk);
+  if (!internal::uses_disk(dataset_->storage_level())) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string("local_checkpoint: the dataset is persisted as ") +
+                    to_string(dataset_->storage_level()) +
+                    ", which drops what does not fit into memory, and it could not be computed "
+                    "again; persist it on the disk too");
+  }
+  const std::weak_ptr<internal::Dataset<T>> weak = dataset_;
+  engine->add_checkpoint(dataset_, [weak] {
+    const auto dataset = weak.lock();
+    if (dataset == nullptr) return;
+    Rdd(dataset).count();  // the job may have computed some partitions only
+    dataset->cut_lineage(std::make_shared<internal::StoredOnlyDataset<T>>(*dataset));
+  });
+  return *this;
 }
 
 }  // namespace weir

@@ -13,8 +13,10 @@
 #include "weir/core/combine.h"
 #include "weir/core/flat_map_values.h"
 #include "weir/core/join.h"
+#include "weir/core/partitioners.h"
 #include "weir/core/rdd.h"
 #include "weir/core/redistribute.h"
+#include "weir/core/sampling.h"
 #include "weir/core/sorting.h"
 
 /// Bodies of Rdd's operators of pairs. Included by rdd.h.
@@ -60,6 +62,40 @@ auto Rdd<T>::partition_by(std::uint32_t partitions) const {
     return Rdd<owned_t<T>>(
         internal::spread_by_key<Key, Value>(dataset_, "partition_by", partitioner));
   }
+}
+
+template <class T>
+template <class By>
+requires std::is_class_v<By>
+auto Rdd<T>::partition_by(By by) const {
+  WEIR_REQUIRE_PAIRS(T);
+  if constexpr (internal::PairOf<T>::value) {
+    if constexpr (std::is_same_v<By, HashPartitioner>) {
+      return partition_by(by.partitions);
+    } else if constexpr (std::is_same_v<By, RangePartitioner>) {
+      const auto key = [](const T& element) { return element.first; };
+      return deal("partition_by", range_deal("partition_by", key, by.ascending, by.partitions));
+    } else {
+      using F = decltype(by.partition_of);
+      WEIR_REQUIRE_SHIPPABLE(F);
+      return deal("partition_by", internal::DealByFunction<T, F>{
+                                      {std::move(by.partition_of)},
+                                      internal::require_partitions("partition_by", by.partitions)});
+    }
+  }
+}
+
+/// By a rule of its own.
+template <class T>
+template <class Deal>
+auto Rdd<T>::deal(const char* operation, Deal deal) const {
+  const internal::Partitioner partitioner{.partitions = deal.pieces(),
+                                          .rule = internal::rule_of(deal)};
+  if constexpr (is_owned<T>) {
+    if (dataset_->partitioner() == partitioner) return *this;
+  }
+  return Rdd<owned_t<T>>(std::make_shared<internal::DealtDataset<Deal>>(
+      dataset_, operation, std::move(deal), partitioner));
 }
 
 template <class T>
@@ -194,6 +230,25 @@ auto Rdd<T>::subtract_by_key(const Rdd<U>& other, std::uint32_t partitions) cons
   }
 }
 
+// --- samples ---
+
+template <class T>
+template <class Fractions>
+Rdd<T> Rdd<T>::sample_by_key(bool with_replacement, const Fractions& fractions,
+                             std::optional<std::uint64_t> seed) const {
+  WEIR_REQUIRE_PAIRS(T);
+  if constexpr (internal::PairOf<T>::value) {
+    internal::StratifiedPipe<T> sample;
+    sample.with_replacement = with_replacement;
+    sample.seed = internal::seed_or_random(seed);
+    for (const auto& [key, fraction] : fractions) {
+      internal::require_fraction("sample_by_key", fraction, !with_replacement);
+      sample.add(owned_t<Key>(key), fraction);
+    }
+    return pipe("sample_by_key", std::move(sample), dataset_->partitioner());
+  }
+}
+
 // --- order ---
 
 template <class T>
@@ -205,7 +260,8 @@ auto Rdd<T>::sort_by_key(bool ascending, std::uint32_t partitions) const {
 }
 
 template <class T>
-auto Rdd<T>::repartition_and_sort_within_partitions(std::uint32_t partitions) const {
+template <class By>
+auto Rdd<T>::repartition_and_sort_within_partitions(By partitions) const {
   WEIR_REQUIRE_PAIRS(T);
   if constexpr (internal::PairOf<T>::value) {
     const auto spread = partition_by(partitions);
@@ -226,7 +282,7 @@ auto Rdd<T>::lookup(const K& key) const {
   if constexpr (internal::PairOf<T>::value) {
     const owned_t<Key> wanted(key);
     auto partitions = internal::all_partitions(*dataset_);
-    if (const auto& by = dataset_->partitioner()) {
+    if (const auto& by = dataset_->partitioner(); by && by->rule == 0) {
       const std::uint64_t seed = by->seed != 0 ? by->seed : alive_engine()->hash_seed();
       partitions = {by->partition_of(internal::key_hash(wanted, seed))};
     }

@@ -102,13 +102,14 @@ class DealWriter final : public StageOutput {
   void write(SlimWriter& out) const override { write_function(out, deal_); }
 
   Done run(TaskRun& run, std::uint32_t partition) const override {
-    std::vector<SlimWriter> pieces(deal_.pieces());
+    MapOutputWriter output(run, deal_.pieces());
     auto piece_of = deal_.start(run, partition);
     const auto input = parent_->open(run, partition);
     for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
-      for (const In& element : chunk) write_owned(pieces[piece_of(element)], element);
+      for (const In& element : chunk) write_owned(output.piece(piece_of(element)), element);
+      output.spill_if_full();
     }
-    return keep_map_output(run, partition, pieces);
+    return output.finish(partition);
   }
 
  private:
@@ -146,6 +147,9 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
 
   const ShuffleSource* shuffle() const override { return this; }
   const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
+  std::shared_ptr<DatasetBase> take_map_parent() override {
+    return std::exchange(map_parent_, nullptr);
+  }
   std::uint32_t num_reducers() const override { return this->num_partitions(); }
   std::shared_ptr<const StageNode> map_output_node() const override {
     return std::make_shared<DealWriter<Deal>>(deal_);
@@ -154,13 +158,20 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
  protected:
   StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
     auto stream = std::make_unique<Stream>(run);
+    std::uint64_t copied = 0;
     run.read_segments(run.input(this->node_index(), partition),
-                      [&](const Bytes& bytes) { stream->segments.push_back(bytes); });
+                      [&](HeldBytes piece, bool is_shared) {
+                        if (!is_shared) copied += piece.size();
+                        if (!is_shared && copied > run.memory_budget() / 2) {
+                          piece = run.spill({piece})[0];
+                        }
+                        stream->segments.push_back(std::move(piece));
+                      });
     return stream;
   }
 
  private:
-  /// Holds what is not decoded yet, as it was written.
+  /// Holds what is not decoded yet, as it was written, or on the disk.
   struct Stream final : ChunkStream<Out> {
     explicit Stream(TaskRun& r) : run(r) {}
     ChunkRef<Out> next() override {
@@ -169,8 +180,8 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
         if (!reader || reader->at_end()) {
           reader.reset();
           if (at == segments.size()) break;
-          if (at != 0) segments[at - 1] = Bytes();
-          reader.emplace(segments[at++].view());
+          segment = std::exchange(segments[at++], {}).get();
+          reader.emplace(segment.view());
           continue;
         }
         Out element{};
@@ -181,13 +192,14 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
       return out.ref();
     }
     TaskRun& run;
-    std::vector<Bytes> segments;
+    std::vector<HeldBytes> segments;
     std::size_t at = 0;
+    Bytes segment;  // that is being read
     std::optional<SlimReader> reader;
     ChunkBuffer<Out> out;
   };
 
-  const std::shared_ptr<DatasetBase> map_parent_;  // in the driver only, as the next
+  std::shared_ptr<DatasetBase> map_parent_;  // in the driver only, as the next
   const Deal deal_{};
 };
 

@@ -101,6 +101,60 @@ struct ResamplePipe {
   }
 };
 
+/// Pairs as the two pipes above, each key with its own fraction; 0 for those without one.
+template <class T>
+struct StratifiedPipe {
+  using Out = T;
+  using K = owned_t<typename T::first_type>;
+  AggregationTable<K, double> fractions;
+  bool with_replacement = false;
+  std::uint64_t seed = 0;
+
+  struct Stream final : ChunkStream<T> {
+    Stream(StreamPtr<T> in, const StratifiedPipe& s, std::uint32_t partition)
+        : input(std::move(in)), sample(s), random(s.seed, partition) {}
+    ChunkRef<T> next() override {
+      out.clear();
+      while (out.size() == 0) {
+        const ChunkRef<T> chunk = input->next();
+        if (chunk.empty()) break;
+        for (const T& element : chunk) {
+          for (int left = times(element); left > 0; --left) out.emplace_back(element);
+        }
+      }
+      return out.ref();
+    }
+    int times(const T& element) {
+      const auto* known = sample.fractions.find(key_hash(element.first, 0), element.first);
+      const double fraction = known == nullptr ? 0 : known->second;
+      if (!sample.with_replacement) return random.uniform() < fraction ? 1 : 0;
+      return fraction == 0 ? 0 : std::poisson_distribution<int>(fraction)(random.bits());
+    }
+    StreamPtr<T> input;
+    const StratifiedPipe& sample;
+    SampleRandom random;
+    ChunkBuffer<T> out;
+  };
+
+  void add(const K& key, double fraction) {
+    fractions.find_or_insert(key_hash(key, 0), key, [&] { return fraction; });
+  }
+  StreamPtr<T> operator()(StreamPtr<T> in, std::uint32_t partition) const {
+    return std::make_unique<Stream>(std::move(in), *this, partition);
+  }
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & with_replacement & seed;
+    if constexpr (Archive::is_saving::value) {
+      ar & fractions.entries();
+    } else {
+      std::vector<std::pair<K, double>> entries;
+      ar & entries;
+      for (const auto& [key, fraction] : entries) add(key, fraction);
+    }
+  }
+};
+
 /// For an action: at most `size` of a partition's keys, each as likely as any other, and how many
 /// elements there were (Vitter's algorithm R).
 template <class T, class F>

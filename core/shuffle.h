@@ -38,30 +38,38 @@ class ShuffleWriter final : public StageOutput {
   }
 
   Done run(TaskRun& run, std::uint32_t partition) const override {
-    std::vector<SlimWriter> pieces(partitioner_.partitions);
+    MapOutputWriter output(run, partitioner_.partitions);
     const std::uint64_t seed = partitioner_.seed_in(run);
     const auto input = parent_->open(run, partition);
     if constexpr (Aggregator::kCombinesEarly) {
-      auto table = aggregate(*input, aggregator_, seed);
-      for (std::size_t i = 0; i < table.size(); ++i) {
-        const auto& [key, value] = table.entries()[i];
-        deal(pieces, table.hashes()[i], key, value);
-      }
+      const auto deal_all = [&](auto& table) {
+        for (std::size_t i = 0; i < table.size(); ++i) {
+          const auto& [key, value] = table.entries()[i];
+          deal(output, table.hashes()[i], key, value);
+        }
+        output.spill_if_full();
+      };
+      auto rest = aggregate(*input, aggregator_, seed, [&](auto& table) {
+        if (table.bytes() <= run.memory_budget() / 2) return;
+        deal_all(table);
+        table = {};
+      });
+      deal_all(rest);
     } else {
       for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
         for (const In& element : chunk) {
-          deal(pieces, key_hash(element.first, seed), element.first, element.second);
+          deal(output, key_hash(element.first, seed), element.first, element.second);
         }
+        output.spill_if_full();
       }
     }
-    return keep_map_output(run, partition, pieces);
+    return output.finish(partition);
   }
 
  private:
   template <class Key, class Value>
-  void deal(std::vector<SlimWriter>& pieces, std::uint64_t hash, const Key& key,
-            const Value& value) const {
-    SlimWriter& piece = pieces[partitioner_.partition_of(hash)];
+  void deal(MapOutputWriter& output, std::uint64_t hash, const Key& key, const Value& value) const {
+    SlimWriter& piece = output.piece(partitioner_.partition_of(hash));
     piece.put(hash);
     write_owned(piece, key);
     write_owned(piece, value);
@@ -109,6 +117,9 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
 
   const ShuffleSource* shuffle() const override { return this; }
   const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
+  std::shared_ptr<DatasetBase> take_map_parent() override {
+    return std::exchange(map_parent_, nullptr);
+  }
   std::uint32_t num_reducers() const override { return this->num_partitions(); }
   std::shared_ptr<const StageNode> map_output_node() const override {
     return std::make_shared<ShuffleWriter<K, V, Aggregator>>(*this->partitioner(), aggregator_);
@@ -116,6 +127,8 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
 
  protected:
   StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
+    using Groups = SpilledGroups<owned_t<K>, Combined, Aggregator>;
+    Groups spilled(run, aggregator_);
     AggregationTable<owned_t<K>, Combined> table;
     run.read_segments(run.input(this->node_index(), partition), [&](const Bytes& bytes) {
       std::size_t records = 0;
@@ -125,17 +138,20 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
         Crossing value{};
         reader & value;
         absorb(table, hash, std::move(key), std::move(value));
+        if (records % kChunkElements == 0 && spilled.is_full(table)) spilled.spill(table);
       }
       run.count_records(records);
     });
     return std::make_unique<SteppedStream<Out>>(
-        std::make_unique<TableStream<owned_t<K>, Combined>>(std::move(table)), run);
+        Groups::finish(std::move(spilled), std::move(table)), run);
   }
 
  private:
   template <class Key>
   void absorb(AggregationTable<owned_t<K>, Combined>& table, std::uint64_t hash, Key&& key,
               Crossing&& value) const {
+    std::size_t grows = 0;
+    if constexpr (!owns_nothing<Combined>) grows = sizeof(Crossing) + table_growth(value);
     const auto [entry, is_new] = table.find_or_insert(hash, std::forward<Key>(key), [&] {
       if constexpr (Aggregator::kCombinesEarly) {
         return std::move(value);
@@ -143,7 +159,10 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
         return aggregator_.create(std::move(value));
       }
     });
-    if (is_new) return;
+    if (is_new) {
+      return table.add_owned(table_growth(entry->first) + table_growth(entry->second));
+    }
+    if constexpr (!owns_nothing<Combined>) table.add_owned(grows);
     if constexpr (Aggregator::kCombinesEarly) {
       aggregator_.merge_combined(entry->second, std::move(value));
     } else {
@@ -151,7 +170,7 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
     }
   }
 
-  const std::shared_ptr<DatasetBase> map_parent_;  // in the driver only
+  std::shared_ptr<DatasetBase> map_parent_;  // in the driver only
   const Aggregator aggregator_;
 };
 

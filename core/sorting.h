@@ -76,34 +76,128 @@ struct DealByRange {
   }
 };
 
-/// Each partition sorted, stably; it is held in memory.
+/// Sorted runs as one, equal elements in the order of the runs. Holds a part of each in memory.
+template <class Out, class Less>
+class MergeStream final : public ChunkStream<Out> {
+ public:
+  MergeStream(std::vector<StreamPtr<Out>> runs, Less less) : less_(std::move(less)) {
+    for (StreamPtr<Out>& run : runs) {
+      Run& each = runs_.emplace_back();
+      each.stream = std::move(run);
+      if (each.refill()) heap_.push_back(runs_.size() - 1);
+    }
+    std::make_heap(heap_.begin(), heap_.end(), comes_later());
+  }
+
+  ChunkRef<Out> next() override {
+    out_.clear();
+    while (!heap_.empty() && !out_.full()) {
+      std::pop_heap(heap_.begin(), heap_.end(), comes_later());
+      Run& run = runs_[heap_.back()];
+      out_.emplace_back(std::move(run.chunk.data[run.at++]));
+      if (run.at == run.chunk.size && !run.refill()) {
+        heap_.pop_back();
+      } else {
+        std::push_heap(heap_.begin(), heap_.end(), comes_later());
+      }
+    }
+    return out_.ref();
+  }
+
+ private:
+  struct Run {
+    bool refill() {
+      chunk = stream->next();
+      at = 0;
+      return !chunk.empty();
+    }
+    StreamPtr<Out> stream;
+    ChunkRef<Out> chunk;
+    std::size_t at = 0;
+  };
+
+  auto comes_later() const {
+    return [this](std::size_t a, std::size_t b) {
+      const Out& x = runs_[a].chunk.data[runs_[a].at];
+      const Out& y = runs_[b].chunk.data[runs_[b].at];
+      if (less_(y, x)) return true;
+      return !less_(x, y) && b < a;
+    };
+  }
+
+  const Less less_;
+  std::vector<Run> runs_;
+  std::vector<std::size_t> heap_;  // the run whose element is next in front
+  ChunkBuffer<Out> out_;
+};
+
+/// Each partition sorted, stably. What does not fit into the task's memory is sorted in runs, which
+/// go to the disk and are merged.
 template <class T, class F>
 struct SortPipe : FunctionHolder<F> {
   using Out = owned_t<T>;
   KeyOrder order;
 
+  struct Less {
+    const SortPipe& pipe;
+    bool operator()(const Out& a, const Out& b) const {
+      return pipe.order(pipe.function(a), pipe.function(b));
+    }
+  };
+
   struct Stream final : ChunkStream<Out> {
-    Stream(StreamPtr<T> in, const SortPipe& p) : input(std::move(in)), pipe(p) {}
+    Stream(StreamPtr<T> in, const SortPipe& p, TaskRun& r)
+        : input(std::move(in)), pipe(p), run(r) {}
     ChunkRef<Out> next() override {
-      if (input != nullptr) {
-        sorted = drain(*input);
-        input = nullptr;
-        std::stable_sort(sorted.begin(), sorted.end(), [&](const Out& a, const Out& b) {
-          return pipe.order(pipe.function(a), pipe.function(b));
-        });
-      }
+      if (input != nullptr) sort();
+      if (merged != nullptr) return merged->next();
       const std::size_t size = std::min(kChunkElements, sorted.size() - at);
       const std::size_t from = std::exchange(at, at + size);
       return {sorted.data() + from, size, true};
     }
+    void sort() {
+      const std::size_t most = run.memory_budget() / 2;  // sorting needs as much again
+      std::size_t bytes = 0;
+      for (auto chunk = input->next(); !chunk.empty(); chunk = input->next()) {
+        bytes += append_owned(sorted, chunk);
+        if (bytes <= most) continue;
+        spill();
+        bytes = 0;
+      }
+      input = nullptr;
+      sort_run();
+      if (runs.empty()) return;
+      if (!sorted.empty()) spill();
+      sorted = {};
+      merged = std::make_unique<MergeStream<Out, Less>>(std::move(runs), Less{pipe});
+    }
+    void sort_run() { std::stable_sort(sorted.begin(), sorted.end(), Less{pipe}); }
+    void spill() {
+      sort_run();
+      constexpr std::size_t kUsualRuns = 64;  // a part of each is in memory, encoded and decoded
+      ElementEncoder encoder(std::clamp<std::size_t>(run.memory_budget() / kUsualRuns / 2,
+                                                     std::size_t{16} << 10, kChunkBytes));
+      std::vector<HeldBytes> parts;
+      for (const Out& element : sorted) {
+        encoder.add(element);
+        if (encoder.full_parts() == 0) continue;
+        for (const Bytes& part : encoder.take_full()) parts.push_back(run.spill(part));
+      }
+      for (const Bytes& part : encoder.take()) parts.push_back(run.spill(part));
+      sorted.clear();
+      runs.push_back(std::make_unique<EncodedStream<Out>>(std::move(parts)));
+    }
     StreamPtr<T> input;  // null: sorted
     const SortPipe& pipe;
-    std::vector<Out> sorted;
+    TaskRun& run;
+    std::vector<Out> sorted;  // or the run that is being made
     std::size_t at = 0;
+    std::vector<StreamPtr<Out>> runs;
+    StreamPtr<Out> merged;
   };
 
-  StreamPtr<Out> operator()(StreamPtr<T> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), *this);
+  StreamPtr<Out> operator()(StreamPtr<T> in, TaskRun& run) const {
+    return std::make_unique<Stream>(std::move(in), *this, run);
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {

@@ -1,6 +1,7 @@
 #include "weir/core/stage.h"
 
 #include <algorithm>
+#include <shared_mutex>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -22,10 +23,33 @@ void write_node(SlimWriter& out, const StageNode& node, const std::vector<std::u
   out & own.view();
 }
 
+/// What stands for the dataset in stages.
+DatasetBase& in_lineage(DatasetBase& dataset) {
+  return dataset.replacement() != nullptr ? *dataset.replacement() : dataset;
+}
+
+using Broadcasts = std::vector<std::shared_ptr<DatasetBase>>;
+
+/// Of the stage that this thread writes.
+thread_local Broadcasts* current_broadcasts = nullptr;
+
+class BroadcastScope {
+ public:
+  explicit BroadcastScope(Broadcasts& broadcasts)
+      : outer_(std::exchange(current_broadcasts, &broadcasts)) {}
+  ~BroadcastScope() { current_broadcasts = outer_; }
+  BroadcastScope(const BroadcastScope&) = delete;
+  BroadcastScope& operator=(const BroadcastScope&) = delete;
+
+ private:
+  Broadcasts* const outer_;
+};
+
 /// Serializes one stage and remembers where each dataset ended up in it.
 class StageBuilder {
  public:
   StageBuilder(const std::shared_ptr<DatasetBase>& root, const StageNode& output) {
+    const BroadcastScope scope(broadcasts_);
     const std::uint32_t at = add(*root);
     write_node(nodes_, output, {at});
     SlimWriter all;
@@ -35,17 +59,26 @@ class StageBuilder {
     program->bytes = all.take();
     program->hash = hash_bytes(program->bytes.view());
     plan_.program = std::move(program);
+    for (const auto& broadcast : broadcasts_) shuffles_.push_back(broadcast.get());
   }
 
   StagePlan take() { return std::move(plan_); }
   std::uint32_t index_of(const DatasetBase& dataset) const { return index_.at(&dataset); }
-  /// The shuffles that the stage reads, each once.
+  /// What functions of the stage refer to; they need not be in its graph.
+  const Broadcasts& broadcasts() const { return broadcasts_; }
+  /// The shuffles that the stage reads, each once; broadcasts too.
   const std::vector<DatasetBase*>& shuffles() const { return shuffles_; }
 
   void add_task(const std::shared_ptr<DatasetBase>& root, std::uint32_t partition) {
     std::vector<LeafNeed> needs;
     std::vector<StateNeed> states;
     collect(*root, partition, std::nullopt, needs, states);
+    for (std::uint32_t i = 0; i < broadcasts_.size(); ++i) {
+      LeafInput& input = needs.emplace_back().input;
+      input.node = LeafInput::kFirstBroadcast + i;
+      input.is_shuffle = true;
+      input.shuffle = broadcasts_[i]->id();
+    }
     plan_.partitions.push_back(partition);
     plan_.needs.push_back(std::move(needs));
     if (!states_.empty()) plan_.states.push_back(std::move(states));
@@ -56,7 +89,8 @@ class StageBuilder {
     if (const auto known = index_.find(&dataset); known != index_.end()) return known->second;
     std::vector<std::uint32_t> parents;
     std::vector<std::uint32_t> states;
-    for (const auto& parent : dataset.parents()) {
+    DatasetBase& node = in_lineage(dataset);
+    for (const auto& parent : node.parents()) {
       parents.push_back(add(*parent));
       if (const auto with = states_.find(parents.back()); with != states_.end()) {
         states.insert(states.end(), with->second.begin(), with->second.end());
@@ -64,24 +98,25 @@ class StageBuilder {
     }
     const auto at = static_cast<std::uint32_t>(index_.size());
     index_.emplace(&dataset, at);
-    if (dataset.has_state()) states.push_back(at);
+    if (node.has_state()) states.push_back(at);
     std::sort(states.begin(), states.end());
     states.erase(std::unique(states.begin(), states.end()), states.end());
     if (!states.empty()) states_.emplace(at, states);
-    write_node(nodes_, dataset, parents);
-    if (dataset.shuffle() != nullptr) shuffles_.push_back(&dataset);
+    write_node(nodes_, node, parents);
+    if (node.shuffle() != nullptr) shuffles_.push_back(&node);
     if (dataset.storage_level() != StorageLevel::kNone) {
-      plan_.cached.push_back({at, dataset.id(), std::move(states)});
+      plan_.cached.push_back({at, dataset.id(), std::move(states), dataset.storage_level()});
     }
     return at;
   }
 
-  void collect(DatasetBase& dataset, std::uint32_t partition,
+  void collect(DatasetBase& handle, std::uint32_t partition,
                std::optional<std::pair<DatasetId, std::uint32_t>> behind,
                std::vector<LeafNeed>& needs, std::vector<StateNeed>& states) const {
-    if (!behind && dataset.storage_level() != StorageLevel::kNone) {
-      behind.emplace(dataset.id(), partition);
+    if (!behind && handle.storage_level() != StorageLevel::kNone) {
+      behind.emplace(handle.id(), partition);
     }
+    DatasetBase& dataset = in_lineage(handle);
     if (!dataset.is_source() && dataset.shuffle() == nullptr) {
       dataset.visit_dependencies(partition, [&](std::uint32_t i, std::uint32_t q) {
         collect(*dataset.parents()[i], q, behind, needs, states);
@@ -89,7 +124,7 @@ class StageBuilder {
       return;
     }
     LeafNeed need;
-    need.input.node = index_of(dataset);
+    need.input.node = index_of(handle);
     need.input.partition = partition;
     const auto same = std::find_if(needs.begin(), needs.end(), [&](const LeafNeed& other) {
       return other.input.node == need.input.node && other.input.partition == partition;
@@ -126,6 +161,7 @@ class StageBuilder {
   SlimWriter nodes_;
   std::unordered_map<const DatasetBase*, std::uint32_t> index_;
   std::vector<DatasetBase*> shuffles_;
+  Broadcasts broadcasts_;
   std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> states_;  // see CacheSlot
 };
 
@@ -135,12 +171,18 @@ std::string title(const DatasetBase& dataset) {
   return name.empty() ? dataset.operation() : name;
 }
 
+/// Functions of an action live no longer than the plan is made.
+void keep_broadcasts(JobPlan& plan, const StageBuilder& builder) {
+  plan.keep.insert(plan.keep.end(), builder.broadcasts().begin(), builder.broadcasts().end());
+}
+
 /// Adds the map stage that feeds `reader`, and before it those that feed that stage.
 void add_map_stages(JobPlan& plan, DatasetBase& reader) {
   const auto planned = [&](const StagePlan& stage) { return stage.writes == reader.id(); };
   if (std::any_of(plan.stages.begin(), plan.stages.end(), planned)) return;
   const std::shared_ptr<DatasetBase>& root = reader.shuffle()->map_parent();
   StageBuilder builder(root, *reader.shuffle()->map_output_node());
+  keep_broadcasts(plan, builder);
   for (DatasetBase* shuffle : builder.shuffles()) add_map_stages(plan, *shuffle);
   for (std::uint32_t p = 0; p < root->num_partitions(); ++p) builder.add_task(root, p);
   StagePlan stage = builder.take();
@@ -152,6 +194,7 @@ void add_map_stages(JobPlan& plan, DatasetBase& reader) {
 
 /// Whether the dataset, or one that it is made from, is made from state.
 bool reads_state(const DatasetBase& dataset) {
+  if (dataset.replacement() != nullptr) return false;
   if (dataset.has_state()) return true;
   if (dataset.shuffle() != nullptr) return reads_state(*dataset.shuffle()->map_parent());
   return std::ranges::any_of(dataset.parents(),
@@ -162,14 +205,27 @@ bool reads_state(const DatasetBase& dataset) {
 void collect_shuffles(const std::shared_ptr<DatasetBase>& dataset,
                       std::unordered_set<const DatasetBase*>& seen,
                       std::vector<std::shared_ptr<DatasetBase>>& shuffles) {
-  if (!seen.insert(dataset.get()).second) return;
+  if (!seen.insert(dataset.get()).second || dataset->replacement() != nullptr) return;
   if (dataset->shuffle() != nullptr) shuffles.push_back(dataset);
   for (const auto& parent : dataset->parents()) collect_shuffles(parent, seen, shuffles);
 }
 
 }  // namespace
 
+std::uint32_t refer_to_broadcast(const std::shared_ptr<DatasetBase>& broadcast) {
+  if (broadcast == nullptr || current_broadcasts == nullptr) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a broadcast can be a captured value of a function only, not an element, a result "
+                "or part of another broadcast");
+  }
+  const auto known = std::ranges::find(*current_broadcasts, broadcast);
+  const auto index = static_cast<std::uint32_t>(known - current_broadcasts->begin());
+  if (known == current_broadcasts->end()) current_broadcasts->push_back(broadcast);
+  return index;
+}
+
 std::vector<JobPlan> plan_map_stages(const std::shared_ptr<DatasetBase>& root) {
+  const std::shared_lock lock(lineage_mutex());
   std::unordered_set<const DatasetBase*> seen;
   std::vector<std::shared_ptr<DatasetBase>> shuffles;
   collect_shuffles(root, seen, shuffles);
@@ -185,9 +241,11 @@ std::vector<JobPlan> plan_map_stages(const std::shared_ptr<DatasetBase>& root) {
 
 JobPlan plan_job(const std::shared_ptr<DatasetBase>& root, const StageOutput& action,
                  bool has_effects, const std::vector<std::uint32_t>& partitions) {
+  const std::shared_lock lock(lineage_mutex());
   JobPlan plan;
   plan.keep.push_back(root);
   StageBuilder builder(root, action);
+  keep_broadcasts(plan, builder);
   for (DatasetBase* shuffle : builder.shuffles()) add_map_stages(plan, *shuffle);
   for (const std::uint32_t p : partitions) builder.add_task(root, p);
   StagePlan stage = builder.take();

@@ -14,7 +14,7 @@ namespace weir {
 namespace internal {
 
 /// One leaf partition that a task reads: a source's (`input.is_shuffle` false, complete) or a
-/// shuffle's (its segments are filled in when the task is launched).
+/// shuffle's or broadcast's (its segments are filled in when the task is launched).
 struct LeafNeed {
   LeafInput input;
   /// The stored block that spares the task this leaf while it exists: (dataset, partition).

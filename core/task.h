@@ -11,6 +11,7 @@
 
 #include "weir/core/bytes.h"
 #include "weir/core/state/state_task.h"
+#include "weir/core/storage/storage_level.h"
 #include "weir/core/time.h"
 
 /// What the driver's scheduler and whoever runs tasks say to each other: plain data, no user types.
@@ -20,6 +21,7 @@ using DatasetId = std::uint64_t;
 using ShuffleId = std::uint64_t;  ///< the id of the dataset that reads the shuffle
 using JobId = std::uint64_t;
 using AttemptId = std::uint64_t;  ///< one try of one task; never used twice by a driver
+using AccumulatorId = std::uint64_t;
 using StageHash = std::uint64_t;  ///< XXH3 of a serialized stage
 
 /// One start of one worker: `slot` is the place in the cluster, `incarnation` counts its starts
@@ -56,7 +58,11 @@ struct Segment {
 class Block;
 
 /// What a leaf of the stage (a source or a shuffle read) needs to produce one of its partitions.
+/// Or the data of a broadcast: `node` is kFirstBroadcast and its index among those that the stage
+/// refers to.
 struct LeafInput {
+  static constexpr std::uint32_t kFirstBroadcast = 0x80000000U;
+
   std::uint32_t node = 0;              ///< index of the leaf in the stage
   std::uint32_t partition = 0;         ///< of the leaf, not of the task
   Bytes bytes;                         ///< a source's description of the partition, or its data
@@ -85,10 +91,11 @@ struct CacheSlot {
   /// Nodes with state that it is, or is computed from within the stage. A task that is to update
   /// that state reads no such block: an attempt that failed may have left it.
   std::vector<std::uint32_t> states;
+  StorageLevel level = StorageLevel::kMemory;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & node & dataset & states;
+    ar & node & dataset & states & level;
   }
 };
 
@@ -145,21 +152,38 @@ struct StoredBlock {
   DatasetId dataset = 0;
   std::uint32_t partition = 0;
   std::uint64_t bytes = 0;
+  std::optional<WorkerId> replica = std::nullopt;  ///< who has a copy
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & dataset & partition & bytes;
+    ar & dataset & partition & bytes & replica;
+  }
+};
+
+/// What the attempt added to one accumulator, encoded.
+struct AccumulatorUpdate {
+  AccumulatorId accumulator = 0;
+  Bytes added;
+
+  template <class Archive>
+  void serialize(Archive& ar, unsigned) {
+    ar & accumulator & added;
   }
 };
 
 struct TaskMetrics {
-  std::uint64_t records_read = 0;  ///< elements produced by the leaves
-  std::uint64_t bytes_fetched = 0;
+  std::uint64_t records_read = 0;   ///< elements produced by the leaves
+  std::uint64_t bytes_fetched = 0;  ///< map outputs that came from other workers
   Duration run_time{};
+  std::uint64_t bytes_written = 0;  ///< of the map output or result
+  std::uint64_t bytes_spilled = 0;  ///< written to the disk because they did not fit into memory
+  std::uint64_t spills = 0;         ///< how often
+
+  TaskMetrics& operator+=(const TaskMetrics& other);
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & records_read & bytes_fetched & run_time;
+    ar & records_read & bytes_fetched & run_time & bytes_written & bytes_spilled & spills;
   }
 };
 
@@ -170,10 +194,11 @@ struct Done {
   std::vector<StoredBlock> stored;
   std::vector<StateOutput> states;
   TaskMetrics metrics;
+  std::vector<AccumulatorUpdate> accumulated;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & result & output & stored & states & metrics;
+    ar & result & output & stored & states & metrics & accumulated;
   }
 };
 /// Map outputs could not be had from the worker that announced them.

@@ -4,6 +4,7 @@
 
 #include "weir/core/error.h"
 #include "weir/core/hash.h"
+#include "weir/core/shared/worker_local.h"
 #include "weir/core/stage.h"
 #include "weir/core/task_run.h"
 
@@ -16,10 +17,16 @@ constexpr std::size_t kLoadedBytes = 16u << 10;
 
 }  // namespace
 
-TaskExecutor::TaskExecutor(Options options, SegmentFetcher* fetcher)
-    : options_(options), fetcher_(fetcher) {}
+TaskExecutor::TaskExecutor(Options options, SegmentFetcher* fetcher, BlockReplicator* replicator)
+    : options_(std::move(options)),
+      fetcher_(fetcher),
+      replicator_(replicator),
+      blocks_(options_.store),
+      locals_(std::make_unique<internal::WorkerLocals>()) {}
 
 TaskExecutor::~TaskExecutor() = default;
+
+void TaskExecutor::release_locals() { locals_->release(); }
 
 bool TaskExecutor::knows_stage(StageHash hash) const {
   const std::scoped_lock lock(mutex_);
@@ -64,7 +71,8 @@ std::shared_ptr<const LoadedStage> TaskExecutor::stage(const StageProgram& progr
 std::optional<TaskOutcome> TaskExecutor::run(const TaskSpec& task, Progress& progress,
                                              ResidentHost* host) {
   const SteadyTime start = Clock::system().steady_now();
-  internal::TaskRun run(task, options_, blocks_, states_, fetcher_, progress, host);
+  internal::TaskRun run(task, {options_, blocks_, states_, *locals_, fetcher_, replicator_},
+                        progress, host);
   TaskOutcome outcome;
   try {
     const auto loaded = stage(*task.program);
@@ -72,7 +80,14 @@ std::optional<TaskOutcome> TaskExecutor::run(const TaskSpec& task, Progress& pro
     Done done = loaded->run(run, task.partition);
     done.stored = run.take_stored();
     done.states = run.take_states();
+    done.accumulated = run.accumulated();
     done.metrics = run.metrics();
+    done.metrics.bytes_written = done.result.size();
+    if (done.output) {
+      for (const Segment& segment : done.output->segments) {
+        done.metrics.bytes_written += segment.size;
+      }
+    }
     done.metrics.run_time = Clock::system().steady_now() - start;
     outcome = std::move(done);
   } catch (...) {

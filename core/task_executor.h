@@ -3,19 +3,23 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 
-#include "weir/core/block_store.h"
 #include "weir/core/state/state_store.h"
+#include "weir/core/storage/block_store.h"
 #include "weir/core/task.h"
 
 namespace weir {
 
 class LoadedStage;
 class ResidentHost;
+namespace internal {
+class WorkerLocals;
+}
 
 /// Gets the segments of map outputs that are not in this process. One per runner; thread-safe.
 class SegmentFetcher {
@@ -33,6 +37,17 @@ class SegmentFetcher {
       const std::atomic<bool>& cancelled) = 0;
 };
 
+/// Puts second replicas of blocks on other workers. One per runner; thread-safe.
+class BlockReplicator {
+ public:
+  virtual ~BlockReplicator() = default;
+
+  /// Who keeps the copy now; nothing if no other worker takes it, or the task is cancelled.
+  virtual std::optional<WorkerId> copy(DatasetId dataset, std::uint32_t partition,
+                                       const StoredElements& elements, StorageLevel level,
+                                       const std::atomic<bool>& cancelled) = 0;
+};
+
 /// Runs tasks on the calling thread: what the threads of a local runner and the slots of a worker
 /// process share. Keeps loaded stages (bounded) and stores blocks, map outputs and state.
 /// Thread-safe.
@@ -43,10 +58,15 @@ class TaskExecutor {
     std::uint64_t inline_limit = 8 * 1024;  ///< map output bytes per reducer sent inline; 0: none
     /// Of the loaded stages kept: their serialized sizes and 16 KiB for each.
     std::size_t stage_cache_bytes = 16u << 20;
+    /// What a task may hold before it spills.
+    std::uint64_t task_bytes = std::numeric_limits<std::uint64_t>::max();
+    BlockStore::Options store = {};
   };
 
-  /// `fetcher` may be null where every segment is local; it must outlive the executor.
-  TaskExecutor(Options options, SegmentFetcher* fetcher);
+  /// `fetcher` may be null where every segment is local, `replicator` where there is no other
+  /// worker; they must outlive the executor.
+  explicit TaskExecutor(Options options, SegmentFetcher* fetcher = nullptr,
+                        BlockReplicator* replicator = nullptr);
   ~TaskExecutor();
 
   /// Whether the stage is loaded, so that a task may name it without its bytes.
@@ -70,6 +90,8 @@ class TaskExecutor {
 
   BlockStore& blocks() { return blocks_; }
   StateStore& states() { return states_; }
+  /// Destroys what `worker_local` made. Nothing runs any more.
+  void release_locals();
 
  private:
   /// Null if it is not loaded and there are no bytes to load it from.
@@ -77,8 +99,10 @@ class TaskExecutor {
 
   const Options options_;
   SegmentFetcher* const fetcher_;
+  BlockReplicator* const replicator_;
   BlockStore blocks_;
   StateStore states_;
+  const std::unique_ptr<internal::WorkerLocals> locals_;
 
   mutable std::mutex mutex_;  // guards the stages
   struct Entry {

@@ -23,15 +23,11 @@ const TaskContext& TaskContext::current() {
 
 namespace internal {
 
-TaskRun::TaskRun(const TaskSpec& task, const TaskExecutor::Options& options, BlockStore& blocks,
-                 StateStore& states, SegmentFetcher* fetcher, TaskExecutor::Progress& progress,
+TaskRun::TaskRun(const TaskSpec& task, const Worker& worker, TaskExecutor::Progress& progress,
                  ResidentHost* host)
     : TaskContext(task, progress),
       task_(task),
-      options_(options),
-      blocks_(blocks),
-      states_(states),
-      fetcher_(fetcher),
+      worker_(worker),
       progress_(progress),
       host_(host),
       outer_(std::exchange(current_task, this)) {}
@@ -65,7 +61,7 @@ const StateInput& TaskRun::state(std::uint32_t node, std::uint32_t partition) co
 }
 
 StateLease TaskRun::open_state(const StateInput& input, const StateStore::MakeTable& make_table) {
-  auto opened = states_.open(
+  auto opened = worker_.states.open(
       input, make_table, [this] { step(); }, progress_.cancelled);
   if (std::holds_alternative<NeedInputs>(opened)) signal(NeedInputs{});
   if (auto* lost = std::get_if<StateLost>(&opened)) signal(std::move(*lost));
@@ -75,7 +71,7 @@ StateLease TaskRun::open_state(const StateInput& input, const StateStore::MakeTa
 void TaskRun::keep_state(const StateInput& input, const StateLease& base,
                          std::shared_ptr<const StateOverlay> overlay, std::uint64_t keys) {
   step();
-  made_.push_back(states_.keep(input, base, task_.attempt, std::move(overlay), keys));
+  made_.push_back(worker_.states.keep(input, base, task_.attempt, std::move(overlay), keys));
 }
 
 const CacheSlot* TaskRun::cached_as(std::uint32_t node) const {
@@ -93,17 +89,22 @@ bool TaskRun::updates_state_behind(const CacheSlot& slot, std::uint32_t partitio
   });
 }
 
-std::shared_ptr<const Block> TaskRun::stored_block(std::uint32_t node,
-                                                   std::uint32_t partition) const {
+std::optional<StoredElements> TaskRun::stored_block(std::uint32_t node,
+                                                    std::uint32_t partition) const {
   const CacheSlot* slot = cached_as(node);
-  if (slot == nullptr || updates_state_behind(*slot, partition)) return nullptr;
-  return blocks_.block(slot->dataset, partition);
+  if (slot == nullptr || updates_state_behind(*slot, partition)) return std::nullopt;
+  return worker_.blocks.block(slot->dataset, partition);
 }
 
 void TaskRun::read_segments(const LeafInput& input,
                             const std::function<void(const Bytes&)>& consume) {
+  read_segments(input, [&](HeldBytes piece, bool) { consume(piece.get()); });
+}
+
+void TaskRun::read_segments(const LeafInput& input,
+                            const std::function<void(HeldBytes piece, bool is_shared)>& consume) {
   const auto here = [&](const Segment& segment) {
-    return segment.inline_data.has_value() || segment.worker == options_.self;
+    return segment.inline_data.has_value() || segment.worker == worker_.options.self;
   };
   // Runs of segments that are here are read in place; runs that are elsewhere are fetched together,
   // so that later ones travel while earlier ones are consumed.
@@ -115,33 +116,34 @@ void TaskRun::read_segments(const LeafInput& input,
     } else if (here(segments[i])) {
       const Segment& segment = segments[i++];
       if (segment.inline_data) {
-        consume(*segment.inline_data);
+        consume(HeldBytes(*segment.inline_data), true);
         continue;
       }
-      const auto piece = blocks_.map_output(input.shuffle, segment.map_partition, input.partition);
+      const auto piece =
+          worker_.blocks.map_output(input.shuffle, segment.map_partition, input.partition);
       if (!piece) {
         signal(FetchFailed{input.shuffle,
                            segment.worker,
                            {segment.map_partition},
                            "the map output is not in the worker's own store"});
       }
-      consume(*piece);
+      consume(*piece, true);
     } else {
       std::vector<const Segment*> remote;
       for (; i < segments.size() && !here(segments[i]); ++i) {
         if (segments[i].size != 0) remote.push_back(&segments[i]);
       }
-      if (fetcher_ == nullptr) {
+      if (worker_.fetcher == nullptr) {
         signal(FetchFailed{input.shuffle,
                            remote[0]->worker,
                            {remote[0]->map_partition},
                            "the map output is in another process"});
       }
-      auto failure = fetcher_->fetch(
+      auto failure = worker_.fetcher->fetch(
           input.shuffle, input.partition, remote,
           [&](const Segment& segment, const Bytes& bytes) {
-            bytes_fetched_ += segment.size;
-            consume(bytes);
+            metrics_.bytes_fetched += segment.size;
+            consume(HeldBytes(bytes), false);
           },
           progress_.cancelled);
       if (is_cancelled()) signal(Cancelled{});
@@ -152,7 +154,9 @@ void TaskRun::read_segments(const LeafInput& input,
 
 std::optional<Bytes> TaskRun::read_received(const LeafInput& input) {
   const Segment& block = input.segments.at(0);
-  if (auto here = blocks_.map_output(input.shuffle, block.map_partition, 0)) return here;
+  if (auto here = worker_.blocks.map_output(input.shuffle, block.map_partition, 0)) {
+    return here->get();
+  }
   if (block.size == 0) return std::nullopt;
   LeafInput whole = input;
   whole.partition = 0;  // a block is not dealt to reducers
@@ -171,20 +175,31 @@ void TaskRun::step() {
   if (is_cancelled()) signal(Cancelled{});
 }
 
-void TaskRun::keep_block(std::uint32_t node, std::uint32_t partition,
-                         std::shared_ptr<const Block> block) {
+void TaskRun::keep_block(std::uint32_t node, std::uint32_t partition, StoredElements elements) {
   const CacheSlot& slot = *cached_as(node);
-  const std::uint64_t size = block->size_bytes();
-  if (!blocks_.put_block(slot.dataset, partition, std::move(block), progress_.cancelled,
-                         updates_state_behind(slot, partition))) {
-    return;
+  StoredBlock stored{slot.dataset, partition, elements.size_bytes(), std::nullopt};
+  if (has_replica(slot.level) && worker_.replicator != nullptr) {
+    stored.replica = worker_.replicator->copy(slot.dataset, partition, elements, slot.level,
+                                              progress_.cancelled);
   }
-  stored_.push_back({slot.dataset, partition, size});
+  const auto kept =
+      worker_.blocks.put_block(slot.dataset, partition, std::move(elements), slot.level,
+                               progress_.cancelled, updates_state_behind(slot, partition));
+  if (kept == BlockStore::Kept::kYes) stored_.push_back(stored);
 }
 
-void TaskRun::keep_map_output(std::uint32_t map_partition, std::vector<Bytes> pieces) {
-  blocks_.put_map_output(task_.writes_shuffle.value(), map_partition, std::move(pieces),
-                         progress_.cancelled);
+HeldBytes TaskRun::spill(const Bytes& bytes) { return spill(std::vector{HeldBytes(bytes)})[0]; }
+
+std::vector<HeldBytes> TaskRun::spill(const std::vector<HeldBytes>& parts) {
+  auto held = weir::spill(worker_.blocks.spill_file(), parts);
+  for (const HeldBytes& part : parts) metrics_.bytes_spilled += part.size();
+  ++metrics_.spills;
+  return held;
+}
+
+void TaskRun::keep_map_output(std::uint32_t map_partition, std::vector<HeldBytes> pieces) {
+  worker_.blocks.put_map_output(task_.writes_shuffle.value(), map_partition, std::move(pieces),
+                                progress_.cancelled);
 }
 
 void TaskRun::signal(TaskOutcome outcome) const {
@@ -192,8 +207,32 @@ void TaskRun::signal(TaskOutcome outcome) const {
   throw TaskSignal{};
 }
 
+std::vector<AccumulatorUpdate> TaskRun::accumulated() const {
+  std::vector<AccumulatorUpdate> updates;
+  for (const auto& sum : sums_) updates.push_back({sum->id(), sum->encode()});
+  return updates;
+}
+
+const void* TaskRun::broadcast(std::uint32_t index, DecodeBroadcast decode) {
+  if (broadcasts_.size() <= index) broadcasts_.resize(index + 1);
+  std::shared_ptr<const void>& known = broadcasts_[index];
+  if (known != nullptr) return known.get();
+  const LeafInput& data = input(LeafInput::kFirstBroadcast + index, 0);
+  known = worker_.blocks.shared_value(data.shuffle, [&] {
+    std::uint64_t size = 0;
+    for (const Segment& segment : data.segments) size += segment.size;
+    std::string bytes;
+    bytes.reserve(size);
+    read_segments(data, [&](const Bytes& piece) { bytes += piece.view(); });
+    return BlockStore::SharedValue{decode(bytes), size};
+  });
+  return known.get();
+}
+
 TaskMetrics TaskRun::metrics() const {
-  return {progress_.records.load(std::memory_order_relaxed), bytes_fetched_, {}};
+  TaskMetrics metrics = metrics_;
+  metrics.records_read = progress_.records.load(std::memory_order_relaxed);
+  return metrics;
 }
 
 }  // namespace internal

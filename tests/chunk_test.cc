@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "weir/core/pipes.h"
+#include "weir/core/shared/worker_local.h"
 #include "weir/core/split.h"
 
 namespace weir::internal {
@@ -93,8 +94,9 @@ class Pipes : public ::testing::Test {
   TaskExecutor::Options options_;
   BlockStore store_;
   StateStore states_;
+  WorkerLocals locals_;
   TaskExecutor::Progress progress_;
-  TaskRun run_{spec_, options_, store_, states_, nullptr, progress_};
+  TaskRun run_{spec_, {options_, store_, states_, locals_, nullptr, nullptr}, progress_};
 };
 
 /// The chunks that are left, copied into their owning form while they are valid.

@@ -109,7 +109,7 @@ class Server {
     store_.put_map_output(kShuffle, partition, {Bytes(), Bytes(piece(partition, size))}, cancelled);
   }
 
-  const BlockStore& store() const { return store_; }
+  BlockStore& store() { return store_; }
 
   const std::string endpoint;
 
@@ -466,7 +466,7 @@ class Copying {
 
   std::optional<WorkerId> copy(std::uint32_t number, std::uint64_t size,
                                std::uint32_t release_before = 0) {
-    return copier_.copy(kReceiver, number, Bytes(piece(number, size)), release_before, cancelled);
+    return copier_.copy({kReceiver, number, release_before}, Bytes(piece(number, size)), cancelled);
   }
 
   std::atomic<bool> cancelled{false};
@@ -493,7 +493,7 @@ TEST(ExchangeCopies, AreKeptWholeByTheSameWorkerUntilTheyAreReleased) {
     ASSERT_EQ(copying.copy(number, sizes[number]), (WorkerId{0, 1}));
     const auto kept = first.store().map_output(kReceiver, number, 0);
     ASSERT_TRUE(kept);
-    EXPECT_TRUE(kept->view() == piece(number, sizes[number]));
+    EXPECT_TRUE(kept->get().view() == piece(number, sizes[number]));
   }
   ASSERT_EQ(copying.copy(4, 1, 3), (WorkerId{0, 1}));
   EXPECT_FALSE(first.store().map_output(kReceiver, 2, 0));

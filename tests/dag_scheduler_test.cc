@@ -177,9 +177,16 @@ class Scheduling : public ::testing::Test {
                     " of " + std::to_string(stage.tasks) + (stage.again ? " again" : ""));
   }
   void read(const StageCompleted& stage, Texts& texts) {
+    completed_.push_back(stage);
     texts.push_back("completed " + std::to_string(stage.job) + ":" + std::to_string(stage.stage));
   }
   void read(const TaskEnded& task, Texts&) { ended_.push_back(task); }
+  void read(const DagScheduler::Accumulated& accumulated, Texts& texts) {
+    const TaskName task{accumulated.job, accumulated.stage, accumulated.partition};
+    for (const AccumulatorUpdate& update : accumulated.updates) {
+      texts.push_back("counted " + name(task) + " " + std::string(update.added.view()));
+    }
+  }
   void read(const DagScheduler::StateInstalled& state, Texts& texts) {
     texts.push_back("installed " + std::to_string(state.output.state) + "/" +
                     std::to_string(state.output.partition) + " at " +
@@ -194,6 +201,7 @@ class Scheduling : public ::testing::Test {
  protected:
   DagScheduler::JobFailed last_failure_;
   std::vector<TaskEnded> ended_;
+  std::vector<StageCompleted> completed_;
 
  private:
   std::map<TaskName, TaskSpec> running_;
@@ -206,6 +214,60 @@ TEST_F(Scheduling, AJobWithoutShufflesIsOneStage) {
   EXPECT_EQ(end_result({1, 0, 1}), Texts{});
   EXPECT_EQ(end_result({1, 0, 0}), (Texts{"completed 1:0", "job 1 succeeded: r0 r1"}));
   EXPECT_TRUE(scheduler_.is_idle());
+}
+
+Done adding(Done done, const std::string& added) {
+  done.accumulated.push_back({1, Bytes(added)});
+  return done;
+}
+
+TEST_F(Scheduling, WhatTasksAddIsCountedOnceForEachTaskOfAnAction) {
+  submit(1, job({result_stage(2)}));
+  EXPECT_EQ(fail({1, 0, 0}, "no"), Texts{"launch 1:0/0"});
+  EXPECT_EQ(end({1, 0, 0}, kA, adding(result("r0"), "x")), Texts{"counted 1:0/0 x"});
+  EXPECT_EQ(end({1, 0, 1}, kA, adding(result("r1"), "y")),
+            (Texts{"counted 1:0/1 y", "completed 1:0", "job 1 succeeded: r0 r1"}));
+}
+
+TEST_F(Scheduling, WhatMapTasksAddIsCountedWhenTheirOutputIsMadeFirst) {
+  submit(1, job({map_stage(9, 1), result_stage(1, {9})}));
+  EXPECT_EQ(end({1, 0, 0}, kB, adding(map_done(kB, 0, "m0"), "x")),
+            (Texts{"counted 1:0/0 x", "completed 1:0", "submitted 1:1 of 1", "launch 1:1/0"}));
+  EXPECT_EQ(lose(kB), Texts{});
+  EXPECT_EQ(end({1, 1, 0}, kA, FetchFailed{9, kB, {0}, "gone"}),
+            (Texts{"submitted 1:0 of 1 again", "launch 1:0/0"}));
+  EXPECT_EQ(end({1, 0, 0}, kA, adding(map_done(kA, 0, "m0"), "x")),
+            (Texts{"completed 1:0", "launch 1:1/0"}));
+}
+
+TEST_F(Scheduling, ABlockIsReadFromItsSecondReplicaWhenTheFirstIsLost) {
+  StagePlan stage = result_stage(1);
+  stage.needs[0][0].behind = {12, 0};
+  stage.cached = {{0, 12, {}, StorageLevel::kMemory2}};
+  submit(1, job({stage}));
+  Done done = result("r0");
+  done.stored = {{12, 0, 100, kB}};
+  end({1, 0, 0}, kA, done);
+  submit(2, job({stage}));
+  EXPECT_EQ(spec({2, 0, 0}).preferred, (std::vector{kA, kB}));
+  EXPECT_TRUE(spec({2, 0, 0}).inputs_withheld);
+  end_result({2, 0, 0});
+  lose(kA);
+  submit(3, job({stage}));
+  EXPECT_EQ(spec({3, 0, 0}).preferred, std::vector{kB});
+  EXPECT_TRUE(spec({3, 0, 0}).inputs_withheld);
+}
+
+TEST_F(Scheduling, StagesAddUpWhatTheirTasksMeasured) {
+  submit(1, job({result_stage(2)}));
+  Done done = result("r0");
+  done.metrics = {.records_read = 5, .bytes_fetched = 2, .run_time = Duration(3), .spills = 1};
+  end({1, 0, 0}, kA, done);
+  end({1, 0, 1}, kA, done);
+  ASSERT_EQ(completed_.size(), 1U);
+  EXPECT_EQ(completed_[0].metrics.records_read, 10U);
+  EXPECT_EQ(completed_[0].metrics.run_time, Duration(6));
+  EXPECT_EQ(completed_[0].metrics.spills, 2U);
 }
 
 TEST_F(Scheduling, ReducersWaitForAllMapOutputs) {

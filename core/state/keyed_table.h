@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "weir/core/archive.h"
-#include "weir/core/state/footprint.h"
+#include "weir/core/footprint.h"
 #include "weir/core/state/keyed_group.h"
 #include "weir/core/state/state_table.h"
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "weir/core/state/footprint.h"
+#include "weir/core/footprint.h"
 
 namespace weir::internal {
 

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "weir/core/slim_archive.h"
+#include "weir/core/task_run.h"
+
+namespace weir::internal {
+
+/// What a map task writes: one piece per reducer. Pieces that outgrow the task's share of memory go
+/// to the worker's disk, whenever they do, and are put together at the end; what a piece holds does
+/// not depend on it. Used by the task's thread.
+class MapOutputWriter {
+ public:
+  MapOutputWriter(TaskRun& run, std::uint32_t reducers) : run_(run), pieces_(reducers) {}
+
+  /// Where the next record for the reducer is to be written.
+  SlimWriter& piece(std::uint32_t reducer) { return pieces_[reducer]; }
+  /// To be called now and then, after every chunk, say.
+  void spill_if_full();
+  /// Keeps the output and says what to announce: pieces that are small enough travel inline.
+  Done finish(std::uint32_t map_partition);
+
+ private:
+  /// All pieces as they were when memory was short.
+  using SpilledPieces = std::vector<HeldBytes>;
+
+  void spill();
+  /// All of one reducer's, with its hash.
+  HeldBytes assemble(std::uint32_t reducer, std::uint64_t& hash);
+
+  TaskRun& run_;
+  std::vector<SlimWriter> pieces_;
+  std::vector<SpilledPieces> spilled_;
+};
+
+}  // namespace weir::internal
