@@ -59,12 +59,14 @@ void ClusterDriver::launch(TaskSpec task, SteadyTime now) {
     return;
   }
   const AttemptId id = task.attempt;
+  if (!task.resident) last_attempt_ = std::max(last_attempt_, id);
   Attempt& attempt = attempts_[id];
   attempt.task = std::make_shared<const TaskSpec>(std::move(task));
   attempt.queued = now;
-  auto at = queue_.end();
-  while (at != queue_.begin() && lets_pass(*attempts_.at(*std::prev(at)).task, *attempt.task)) --at;
-  queue_.insert(at, id);
+  auto& queue = attempt.task->resident ? resident_queue_ : queue_;
+  auto at = queue.end();
+  while (at != queue.begin() && lets_pass(*attempts_.at(*std::prev(at)).task, *attempt.task)) --at;
+  queue.insert(at, id);
   place_waiting(now);
 }
 
@@ -73,7 +75,7 @@ void ClusterDriver::cancel(AttemptId id, SteadyTime) {
   if (found == attempts_.end()) return;
   Attempt& attempt = found->second;
   if (!attempt.launched) {
-    std::erase(queue_, id);
+    std::erase(attempt.task->resident ? resident_queue_ : queue_, id);
     attempts_.erase(found);
     return;
   }
@@ -99,6 +101,7 @@ void ClusterDriver::release_shuffle(ShuffleId shuffle, SteadyTime now) {
 void ClusterDriver::release_dataset(DatasetId dataset, SteadyTime now) {
   for (auto& [id, worker] : workers_) {
     worker.open_release.datasets.push_back(dataset);
+    worker.open_release.last_attempt = last_attempt_;
     if (!worker.open_release_since) worker.open_release_since = now;
   }
 }
@@ -435,33 +438,53 @@ std::uint32_t ClusterDriver::Worker::idle(bool resident) const {
 
 void ClusterDriver::place_waiting(SteadyTime now) {
   locality_deadline_.reset();
-  if (queue_.empty() || stopping_) return;
-  std::vector<PlacementCandidate> alive;
-  std::vector<PlacementCandidate> for_residents;
+  if (stopping_) return;
+  if (!queue_.empty()) {
+    place(queue_, false, now, [&](const Attempt& attempt, const auto& candidates) {
+      if (const auto original = attempts_.find(attempt.task->copy_of);
+          original != attempts_.end() && original->second.launched) {
+        auto others = candidates;
+        std::erase_if(others, [&](const PlacementCandidate& candidate) {
+          return candidate.worker == original->second.worker;
+        });
+        return choose_roomiest(others);
+      }
+      const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
+      const auto chosen =
+          choose_worker(*attempt.task, candidates, options_.places, now < wait_until);
+      // After that it is sticky, and only a worker's slot or a worker's end gets it on.
+      if (!chosen && now < wait_until) {
+        locality_deadline_ = earlier(locality_deadline_, wait_until);
+      }
+      return chosen;
+    });
+  }
+  if (!resident_queue_.empty()) {
+    place(resident_queue_, true, now,
+          [](const Attempt&, const auto& candidates) { return choose_roomiest(candidates); });
+  }
+}
+
+/// Launches what has a slot, as long as there is an idle one: `choose` says which.
+template <class Choose>
+void ClusterDriver::place(std::deque<AttemptId>& queue, bool resident, SteadyTime now,
+                          const Choose& choose) {
+  std::vector<PlacementCandidate> candidates;
   std::uint32_t idle = 0;
   for (const auto& [id, worker] : workers_) {
     if (membership_.alive_at(id.slot) == nullptr) continue;
-    alive.push_back({id, worker.idle(false)});
-    for_residents.push_back({id, worker.idle(true)});
-    idle += alive.back().idle_slots + for_residents.back().idle_slots;
+    candidates.push_back({id, worker.idle(resident)});
+    idle += candidates.back().idle_slots;
   }
-  for (auto next = queue_.begin(); next != queue_.end() && idle > 0;) {
+  for (auto next = queue.begin(); next != queue.end() && idle > 0;) {
     Attempt& attempt = attempts_.at(*next);
-    auto& candidates = attempt.task->resident ? for_residents : alive;
-    const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
-    const auto chosen = attempt.task->resident ? choose_roomiest(candidates)
-                                               : choose_worker(*attempt.task, candidates,
-                                                               options_.places, now < wait_until);
+    const std::optional<WorkerId> chosen = choose(attempt, candidates);
     if (!chosen) {
-      // After that it is sticky, and only a worker's slot or a worker's end gets it on.
-      if (now < wait_until && !attempt.task->resident) {
-        locality_deadline_ = earlier(locality_deadline_, wait_until);
-      }
       ++next;
       continue;
     }
     put(attempt, *chosen, now);
-    next = queue_.erase(next);
+    next = queue.erase(next);
     --std::ranges::find(candidates, *chosen, &PlacementCandidate::worker)->idle_slots;
     --idle;
   }
@@ -541,7 +564,8 @@ void ClusterDriver::check_invariants() const {
   };
   for (const auto& [id, attempt] : attempts_) {
     if (!attempt.launched) {
-      require(std::ranges::count(queue_, id) == 1, "a waiting attempt is not in the queue once");
+      require(std::ranges::count(attempt.task->resident ? resident_queue_ : queue_, id) == 1,
+              "a waiting attempt is not in its queue once");
       continue;
     }
     const auto worker = workers_.find(attempt.worker);
@@ -550,8 +574,10 @@ void ClusterDriver::check_invariants() const {
     require(slot.attempt == id, "an attempt's slot does not have it");
     require(slot.sequence == attempt.launch.sequence, "an attempt is not its slot's last launch");
   }
-  for (const AttemptId id : queue_) {
-    require(attempts_.count(id) != 0 && !attempts_.at(id).launched, "the queue holds a stranger");
+  for (const auto* queue : {&queue_, &resident_queue_}) {
+    for (const AttemptId id : *queue) {
+      require(attempts_.count(id) != 0 && !attempts_.at(id).launched, "a queue holds a stranger");
+    }
   }
   for (const auto& [id, worker] : workers_) {
     require(stopping_ || membership_.is_member(id), "books are kept of a worker that is no member");

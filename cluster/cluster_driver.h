@@ -180,6 +180,8 @@ class ClusterDriver {
   void resend_releases(WorkerId id, Worker& worker, std::uint64_t done, SteadyTime now);
 
   void place_waiting(SteadyTime now);
+  template <class Choose>
+  void place(std::deque<AttemptId>& queue, bool resident, SteadyTime now, const Choose& choose);
   void put(Attempt& attempt, WorkerId on, SteadyTime now);
   void send_launch(Attempt& attempt, bool with_program, SteadyTime now);
   void settle(AttemptId attempt, WorkerId worker, TaskOutcome outcome);
@@ -196,7 +198,9 @@ class ClusterDriver {
   Membership membership_;
   std::map<WorkerId, Worker> workers_;               ///< members
   std::unordered_map<AttemptId, Attempt> attempts_;  ///< not settled
-  std::deque<AttemptId> queue_;  ///< not launched, in the order in which they will be
+  AttemptId last_attempt_ = 0;                       ///< of those that are not resident
+  std::deque<AttemptId> queue_;           ///< not launched, in the order in which they will be
+  std::deque<AttemptId> resident_queue_;  ///< the same of resident tasks
   std::optional<SteadyTime> locality_deadline_;  ///< when a waiting task takes what it can get
   std::deque<Action> actions_;
   std::uint64_t refused_results_ = 0;

@@ -161,10 +161,13 @@ struct Release {
   std::vector<ShuffleId> shuffles;
   std::vector<DatasetId> datasets;
   std::vector<StateId> states;
+  /// What attempts up to this one still leave of the datasets is to be freed too; a dataset may be
+  /// persisted again by later ones.
+  AttemptId last_attempt = 0;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & sequence & shuffles & datasets & states;
+    ar & sequence & shuffles & datasets & states & last_attempt;
   }
 };
 /// A worker that holds map outputs which the task may have to fetch.

@@ -16,7 +16,7 @@ constexpr Duration kTimer = 100ms;
 /// or the driver has no time. They may be large and pile up on the way, so less and less often.
 constexpr Duration kResend = 1s;
 constexpr Duration kResendMax = 30s;
-constexpr std::size_t kReleasedShuffles = 1024;
+constexpr std::size_t kReleased = 1024;
 
 }  // namespace
 
@@ -137,6 +137,8 @@ void WorkerState::on(wire::Launch& message, SteadyTime now, Actions& actions) {
   slot.output_released =
       slot.task->writes_shuffle &&
       std::ranges::find(released_shuffles_, *slot.task->writes_shuffle) != released_shuffles_.end();
+  slot.released.clear();
+  for (const auto& [dataset, last] : released_datasets_) note_released(slot, dataset, last);
   if (slot.cancelled == launch.sequence) {
     finish(launch.slot, Cancelled{}, now, actions);
   } else {
@@ -208,6 +210,7 @@ void WorkerState::finish(std::uint32_t index, TaskOutcome outcome, SteadyTime no
   slot.resend_after = kResend;
   send_outcome(slot, now, actions);
   if (slot.output_released) actions.push_back(Free{{*task->writes_shuffle}, {}, {}});
+  if (!slot.released.empty()) actions.push_back(Free{{}, std::move(slot.released), {}});
   carry_out(slot.release, actions);
 }
 
@@ -215,6 +218,13 @@ void WorkerState::send_outcome(Slot& slot, SteadyTime now, Actions& actions) {
   slot.sent = now;
   slot.driver_time = driver_time_;
   actions.push_back(Send{*slot.outcome});
+}
+
+/// The slot's task may still leave a block.
+void WorkerState::note_released(Slot& slot, DatasetId dataset, AttemptId last_attempt) {
+  if (slot.launch.attempt > last_attempt) return;
+  if (std::ranges::count(slot.task->cached, dataset, &CacheSlot::dataset) == 0) return;
+  slot.released.push_back(dataset);
 }
 
 void WorkerState::carry_out(wire::Release& release, Actions& actions) {
@@ -226,7 +236,14 @@ void WorkerState::carry_out(wire::Release& release, Actions& actions) {
       if (slot.task != nullptr && slot.task->writes_shuffle == shuffle) slot.output_released = true;
     }
     released_shuffles_.push_back(shuffle);
-    if (released_shuffles_.size() > kReleasedShuffles) released_shuffles_.pop_front();
+    if (released_shuffles_.size() > kReleased) released_shuffles_.pop_front();
+  }
+  for (const DatasetId dataset : release.datasets) {
+    for (Slot& slot : slots_) {
+      if (slot.task != nullptr) note_released(slot, dataset, release.last_attempt);
+    }
+    released_datasets_.emplace_back(dataset, release.last_attempt);
+    if (released_datasets_.size() > kReleased) released_datasets_.pop_front();
   }
   actions.push_back(
       Free{std::move(release.shuffles), std::move(release.datasets), std::move(release.states)});

@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -95,6 +96,7 @@ class WorkerState {
     std::shared_ptr<const TaskSpec> task;  ///< while it runs
     wire::Release release;                 ///< to carry out after it
     bool output_released = false;          ///< nobody else will free what it writes
+    std::vector<DatasetId> released;       ///< nor what it keeps of these
     std::optional<wire::Outcome> outcome;  ///< until it is settled
     SteadyTime sent{};                     ///< the outcome, last
     SteadyTime driver_time{};              ///< known when it was sent
@@ -120,6 +122,7 @@ class WorkerState {
   void finish(std::uint32_t slot, TaskOutcome outcome, SteadyTime now, Actions& actions);
   void send_outcome(Slot& slot, SteadyTime now, Actions& actions);
   void carry_out(wire::Release& release, Actions& actions);
+  static void note_released(Slot& slot, DatasetId dataset, AttemptId last_attempt);
 
   const Options options_;
   const std::function<bool(StageHash)> knows_stage_;
@@ -133,6 +136,8 @@ class WorkerState {
   std::uint64_t releases_ = 0;               ///< 1 to this are carried out
   std::set<std::uint64_t> releases_ahead_;   ///< and these
   std::deque<ShuffleId> released_shuffles_;  ///< lately, for launches that come after the release
+  /// And datasets, for attempts up to the second.
+  std::deque<std::pair<DatasetId, AttemptId>> released_datasets_;
   std::string end_reason_;
   SteadyTime end_deadline_{};
   bool ended_ = false;

@@ -225,6 +225,8 @@ void DagScheduler::launch(JobId id, Job& job, std::size_t at, std::size_t i, Act
   enter(stage, task, Task::State::kRunning);
   task.attempt = ++last_attempt_;
   ++task.attempts;
+  task.copy = 0;
+  task.running_since.reset();
   attempts_[task.attempt] = {id, at, i};
 
   TaskSpec spec;
@@ -285,9 +287,17 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
       (!done->output || done->output->segments.size() != stage.plan.reducers)) {
     outcome = Failed{"the map task's output has another number of pieces than it should"};
   }
+  ended.is_copy = attempt == task.copy;
+  if (end_one_of_two(id, at, i, attempt, outcome, actions)) {
+    if (const auto* failed = std::get_if<Failed>(&outcome)) ended.failure = failed->message;
+    if (const auto* lost = std::get_if<AttemptLost>(&outcome)) ended.failure = lost->message;
+    if (!ended.failure.empty()) actions.emplace_back(std::move(ended));
+    return actions;
+  }
   if (auto* done = std::get_if<Done>(&outcome)) {
     ended.metrics = done->metrics;
     stage.metrics += done->metrics;
+    if (options_.speculation) stage.run_times.push_back(done->metrics.run_time);
     actions.emplace_back(std::move(ended));
     on_done(id, at, i, attempt, worker, std::move(*done), actions);
   } else if (const auto* failed = std::get_if<Failed>(&outcome)) {
@@ -318,13 +328,7 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   } else if (const auto* fetch = std::get_if<FetchFailed>(&outcome)) {
     ended.failure = "could not fetch map output: " + fetch->message;
     actions.emplace_back(std::move(ended));
-    if (const auto shuffle = shuffles_.find(fetch->shuffle); shuffle != shuffles_.end()) {
-      for (const std::uint32_t p : fetch->map_partitions) {
-        const auto& outputs = shuffle->second.outputs;
-        if (p >= outputs.size() || !outputs[p] || outputs[p]->worker != fetch->worker) continue;
-        shuffle->second.forget(p);
-      }
-    }
+    forget_outputs(*fetch);
     if (++task.fetch_failures >= options_.max_fetch_failures) {
       fail(id, ErrorCode::kJobFailed,
            fmt::format("{} could not fetch its input {} times, the last time: {}",
@@ -346,6 +350,71 @@ DagScheduler::Actions DagScheduler::on_outcome(AttemptId attempt, WorkerId worke
   if (const auto still = jobs_.find(id);
       still != jobs_.end() && !still->second.lost_state.empty()) {
     advance(id, actions);
+  }
+  return actions;
+}
+
+/// Map outputs that could not be had.
+void DagScheduler::forget_outputs(const FetchFailed& failed) {
+  const auto shuffle = shuffles_.find(failed.shuffle);
+  if (shuffle == shuffles_.end()) return;
+  for (const std::uint32_t p : failed.map_partitions) {
+    const auto& outputs = shuffle->second.outputs;
+    if (p >= outputs.size() || !outputs[p] || outputs[p]->worker != failed.worker) continue;
+    shuffle->second.forget(p);
+  }
+}
+
+/// If the task has another attempt: a result cancels that one, and is to be dealt with; else the
+/// other one goes on (true), and what happened to this one is only counted.
+bool DagScheduler::end_one_of_two(JobId id, std::size_t at, std::size_t i, AttemptId ended,
+                                  const TaskOutcome& outcome, Actions& actions) {
+  Stage& stage = jobs_.at(id).stages[at];
+  Task& task = stage.tasks[i];
+  if (task.copy == 0) return false;
+  const AttemptId other = ended == task.copy ? task.attempt : task.copy;
+  task.copy = 0;
+  if (std::holds_alternative<Done>(outcome)) {
+    attempts_.erase(other);
+    actions.emplace_back(Cancel{other});
+    return false;
+  }
+  task.attempt = other;
+  enter(stage, task, Task::State::kRunning);
+  if (const auto* fetch = std::get_if<FetchFailed>(&outcome)) forget_outputs(*fetch);
+  const auto* lost = std::get_if<AttemptLost>(&outcome);
+  if (std::holds_alternative<Failed>(outcome) || (lost != nullptr && lost->blame)) {
+    task.failures = std::min(task.failures + 1, options_.max_failures - 1);  // the other decides
+  }
+  return true;
+}
+
+DagScheduler::Actions DagScheduler::speculate(SteadyTime now, std::uint32_t slots) {
+  Actions actions;
+  for (auto& [id, job] : jobs_) {
+    for (std::size_t at = 0; at < job.stages.size(); ++at) {
+      Stage& stage = job.stages[at];
+      if (stage.plan.has_effects || !stage.plan.states.empty() || stage.run_times.empty()) continue;
+      const auto enough = options_.speculation_quantile * static_cast<double>(stage.tasks.size());
+      if (static_cast<double>(stage.done) < enough) continue;
+      std::vector<Duration> times = stage.run_times;
+      const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+      std::nth_element(times.begin(), middle, times.end());
+      const auto limit =
+          std::max(options_.speculation_least,
+                   std::chrono::duration_cast<Duration>(*middle * options_.speculation_multiplier));
+      for (std::size_t i = 0; i < stage.tasks.size(); ++i) {
+        if (attempts_.size() >= slots) return actions;  // tasks may wait for a slot
+        Task& task = stage.tasks[i];
+        if (task.state != Task::State::kRunning || task.copy != 0) continue;
+        if (!task.running_since) task.running_since = now;
+        if (now - *task.running_since <= limit) continue;
+        const AttemptId first = task.attempt;
+        launch(id, job, at, i, actions);
+        std::get<Launch>(actions.back()).task.copy_of = first;
+        task.copy = std::exchange(task.attempt, first);
+      }
+    }
   }
   return actions;
 }
@@ -513,10 +582,7 @@ void DagScheduler::restart_consumers(ShuffleId shuffle, Actions& actions) {
 
 /// A map task's output is forgotten already.
 void DagScheduler::restart(Stage& stage, Task& task, Actions& actions) {
-  if (task.state == Task::State::kRunning) {
-    attempts_.erase(task.attempt);
-    actions.emplace_back(Cancel{task.attempt});
-  }
+  cancel_attempts(task, actions);
   enter(stage, task, Task::State::kWaiting);
 }
 
@@ -545,11 +611,15 @@ void DagScheduler::end(JobId id, Action outcome, Actions& actions) {
 
 void DagScheduler::cancel_attempts(const Job& job, Actions& actions) {
   for (const Stage& stage : job.stages) {
-    for (const Task& task : stage.tasks) {
-      if (task.state != Task::State::kRunning) continue;
-      attempts_.erase(task.attempt);
-      actions.emplace_back(Cancel{task.attempt});
-    }
+    for (const Task& task : stage.tasks) cancel_attempts(task, actions);
+  }
+}
+
+/// Its one, two or none.
+void DagScheduler::cancel_attempts(const Task& task, Actions& actions) {
+  if (task.state != Task::State::kRunning) return;
+  for (const AttemptId attempt : {task.attempt, task.copy}) {
+    if (attempts_.erase(attempt) != 0) actions.emplace_back(Cancel{attempt});
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -46,6 +47,11 @@ class DagScheduler {
     std::uint32_t max_failures = 4;
     std::uint32_t max_losses = 64;
     std::uint32_t max_fetch_failures = 64;
+    /// Copies of stragglers, see `speculate`.
+    bool speculation = false;
+    double speculation_quantile = 0.75;
+    double speculation_multiplier = 3;
+    Duration speculation_least = std::chrono::milliseconds(100);
   };
 
   struct Launch {
@@ -95,6 +101,11 @@ class DagScheduler {
   void on_worker_added(WorkerId worker) { workers_.insert(worker); }
   /// Its map outputs, blocks and state are gone. Its running attempts end by outcomes of their own.
   Actions on_worker_lost(WorkerId worker);
+  /// Now and then: where a slot is idle, a task that has been running for longer than
+  /// `speculation_least` and `speculation_multiplier` times the median of its stage, of which
+  /// `speculation_quantile` are done, gets a second attempt. The first result counts, and the other
+  /// attempt is cancelled. Never in stages with effects or state. `slots`: of all workers.
+  Actions speculate(SteadyTime now, std::uint32_t slots);
   /// Nothing can run any more.
   Actions on_failure(const std::string& reason);
 
@@ -116,14 +127,17 @@ class DagScheduler {
     std::uint32_t losses = 0;
     std::uint32_t fetch_failures = 0;
     bool withhold = true;
-    bool counted = false;  // what it added to accumulators
+    bool counted = false;                       // what it added to accumulators
+    AttemptId copy = 0;                         // that runs beside `attempt`; 0: none
+    std::optional<SteadyTime> running_since{};  // as far as `speculate` has seen
   };
   struct Stage {
     internal::StagePlan plan;
     std::vector<Task> tasks;
-    std::size_t done = 0;    // tasks that are
-    bool submitted = false;  // at least one task is out since it was last complete
-    TaskMetrics metrics;     // of tasks done since then
+    std::size_t done = 0;             // tasks that are
+    bool submitted = false;           // at least one task is out since it was last complete
+    TaskMetrics metrics;              // of tasks done since then
+    std::vector<Duration> run_times;  // of all tasks done, for `speculate`
     bool completed_before = false;
   };
   struct Job {
@@ -167,6 +181,9 @@ class DagScheduler {
   std::optional<WorkerId> move_to(const internal::StateNeed& need, WorkerId holder);
   void on_state_lost(JobId id, std::size_t stage, std::size_t task, const StateLost& lost,
                      Actions& actions);
+  bool end_one_of_two(JobId id, std::size_t stage, std::size_t task, AttemptId ended,
+                      const TaskOutcome& outcome, Actions& actions);
+  void forget_outputs(const FetchFailed& failed);
   void retry(JobId id, std::size_t stage, std::size_t task, Actions& actions);
   void on_done(JobId id, std::size_t stage, std::size_t task, AttemptId attempt, WorkerId worker,
                Done done, Actions& actions);
@@ -179,6 +196,7 @@ class DagScheduler {
   void fail(JobId id, ErrorCode code, const std::string& message, Actions& actions);
   void end(JobId id, Action outcome, Actions& actions);
   void cancel_attempts(const Job& job, Actions& actions);
+  void cancel_attempts(const Task& task, Actions& actions);
   bool is_stored(const BlockKey& block) const { return stored_.count(block) != 0; }
   static std::size_t stage_writing(const Job& job, ShuffleId shuffle);
   std::string describe(const Job& job, std::size_t stage, std::size_t task) const;

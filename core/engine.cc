@@ -1,6 +1,8 @@
 #include "weir/core/engine.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <random>
 #include <thread>
@@ -30,6 +32,18 @@ const ConfigKey<std::string> kLogLevel("log-level", "warning",
 const ConfigKey<std::int64_t> kHashSeed("hash-seed", 0,
                                         "seed of key hashes; 0: a random one for each application");
 
+const ConfigKey<bool> kSpeculation(
+    "speculation", false,
+    "copies of tasks that take much longer than others of their stage, on idle slots; the first "
+    "result counts");
+const ConfigKey<double> kSpeculationQuantile(
+    "speculation-quantile", 0.75, "share of a stage's tasks that must be done before (0 to 1)");
+const ConfigKey<double> kSpeculationMultiplier(
+    "speculation-multiplier", 3,
+    "a task is copied that takes so many times the median of its stage (1 to 1000), and at least "
+    "100ms");
+
+constexpr Duration kSpeculationInterval = std::chrono::milliseconds(50);
 constexpr std::int64_t kMostFailures = 1'000'000;
 /// Attempts of resident tasks are numbered from here, those of jobs from 1.
 constexpr AttemptId kFirstResident = AttemptId{1} << 63;
@@ -47,6 +61,9 @@ std::uint64_t random_seed() {
 DagScheduler::Options scheduler_options(const Config& config) {
   DagScheduler::Options options;
   options.max_failures = static_cast<std::uint32_t>(config.get(kMaxFailures, 1, kMostFailures));
+  options.speculation = config.get(kSpeculation);
+  options.speculation_quantile = config.get(kSpeculationQuantile, 0, 1);
+  options.speculation_multiplier = config.get(kSpeculationMultiplier, 1, 1000);
   return options;
 }
 
@@ -61,6 +78,19 @@ Engine::Engine(Config config) : config_(std::move(config)), scheduler_(scheduler
       static_cast<std::uint32_t>(config_.get(kParallelism, 0, internal::kMaxPartitions));
   default_parallelism_ = parallelism > 0 ? parallelism : runner_->total_slots();
   runner_->start(*this);
+  if (config_.get(kSpeculation)) {
+    speculation_thread_ = std::jthread([this](const std::stop_token& stopped) {
+      std::mutex mutex;
+      std::condition_variable_any never;
+      std::unique_lock lock(mutex);
+      while (!never.wait_for(lock, stopped, kSpeculationInterval, [] { return false; }) &&
+             !stopped.stop_requested()) {
+        runner_->post([this] {
+          perform(scheduler_.speculate(Clock::system().steady_now(), runner_->total_slots()));
+        });
+      }
+    });
+  }
 }
 
 Engine::~Engine() { stop(); }
@@ -78,6 +108,7 @@ void Engine::stop() {
     const std::scoped_lock posting(posting_);
     if (stopped_.exchange(true)) return;
   }
+  speculation_thread_ = {};
   // All jobs have been posted before this.
   std::promise<void> drained;
   runner_->post([this, &drained] {

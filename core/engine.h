@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -164,7 +165,8 @@ class Engine final : private TaskRunner::Observer {
   ListenerBus bus_;
   std::mutex stopping_;  // one stop at a time
   std::mutex posting_;   // jobs are posted while stopped_ is false; locked after stopping_
-  std::unique_ptr<TaskRunner> runner_;  // last: its thread uses all of the above
+  std::unique_ptr<TaskRunner> runner_;  // its thread uses all of the above
+  std::jthread speculation_thread_;     // posts to it now and then, if that is on
 };
 
 namespace internal {

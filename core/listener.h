@@ -62,6 +62,7 @@ struct TaskEnded {
   bool is_map = false;
   std::string failure;  ///< empty when it succeeded
   TaskMetrics metrics;
+  bool is_copy = false;  ///< a speculative attempt beside another one
 };
 
 /// What an accepted attempt added to an accumulator.

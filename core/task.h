@@ -128,6 +128,9 @@ struct TaskSpec {
   bool resident = false;
   std::vector<WorkerId> preferred;  ///< workers that hold its data, best first; may be empty
   bool sticky = false;              ///< runs nowhere else while the first of them is alive
+  /// It is a second attempt beside this one, which takes long: runs on another worker. 0: it is
+  /// not.
+  AttemptId copy_of = 0;
 };
 
 /// Whether a task that waits for a slot lets one go first that was launched later: when batches are

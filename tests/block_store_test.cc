@@ -185,7 +185,7 @@ TEST(BlockStore, ASharedValueIsMadeOnceAndAgainAfterItWasReleased) {
 }
 
 TEST(BlockStore, ManyThreadsPutReadAndReleaseWithinTheLimit) {
-  BlockStore store(limited(1000));
+  BlockStore store(limited(400));
   std::vector<std::jthread> threads;
   for (std::uint32_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {

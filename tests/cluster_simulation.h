@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <deque>
@@ -21,6 +22,7 @@
 #include "weir/cluster/worker_state.h"
 #include "weir/core/dag_scheduler.h"
 #include "weir/core/hash.h"
+#include "weir/core/storage/block_store.h"
 
 #include "simulation.h"
 
@@ -38,6 +40,7 @@ struct Weather {
   double hang = 0;     ///< a task never ends
   double bad_start = 0;
   double lost_block = 0;  ///< a map output cannot be fetched
+  double full_disk = 0;   ///< what a task makes cannot be kept
   Duration kill{};        ///< 0: never, as below
   Duration freeze{};
   Duration disconnect{};
@@ -45,8 +48,9 @@ struct Weather {
 };
 
 /// A driver (scheduler and cluster driver) and its workers in one thread, on a clock, a network and
-/// processes that one seed decides. Everything is the product's own code, except for what tasks
-/// compute and how map outputs travel, which are models.
+/// processes that one seed decides. Everything is the product's own code, workers' stores with
+/// little memory too, except for what tasks compute and how map outputs and replicas travel, which
+/// are models. Jobs that persist their result run twice, so that they find it, or not any more.
 ///
 /// The weather lasts for `kStorm`; jobs that are not over some time after it never will be.
 /// Breaches of what must hold throw std::logic_error.
@@ -93,6 +97,11 @@ class Simulation {
   int losses = 0;
   int refusals = 0;
   int retries = 0;
+  int spills = 0;     ///< map outputs and blocks that went to the disk
+  int evictions = 0;  ///< blocks that were dropped
+  int hits = 0;       ///< results that were read from a block
+  int replicas = 0;   ///< of which were second ones
+  int missing = 0;    ///< blocks that were counted on and not there
 
  private:
   static constexpr SteadyTime kStart{1000s};
@@ -101,10 +110,12 @@ class Simulation {
   static constexpr std::uint64_t kTooMany = 1'000'000;
   static constexpr std::uint64_t kInlineBytes = 8;
   static constexpr std::uint32_t kWithoutLimit = 1'000'000;
+  inline static const std::atomic<bool> kWanted{false};  // by nobody cancelled
 
   struct Store {
-    std::map<std::pair<ShuffleId, std::uint32_t>, std::vector<std::string>> outputs;
+    std::unique_ptr<BlockStore> blocks;
     std::set<StageHash> stages;
+    std::set<std::pair<DatasetId, std::uint32_t>> replicas;  ///< came from other workers
   };
   struct SimSlot {
     std::deque<wire::ToWorker> inbox;  ///< its thread is busy
@@ -126,6 +137,7 @@ class Simulation {
     std::uint32_t maps = 1;
     std::uint32_t reducers = 1;
     bool done = false;
+    StorageLevel level = StorageLevel::kNone;  ///< of its result
   };
   struct Event {
     SteadyTime at;
@@ -163,6 +175,7 @@ class Simulation {
     weather.hang = some(0.03);
     weather.bad_start = some(0.3);
     weather.lost_block = some(0.1);
+    weather.full_disk = some(0.1);
     const auto every = [&] { return chance(0.5) ? 200ms + time_up_to(3s) : Duration{}; };
     weather.kill = every();
     weather.freeze = every();
@@ -342,13 +355,18 @@ class Simulation {
     const std::uint64_t jobs = between(1, 12);
     for (JobId id = 1; id <= jobs; ++id) {
       jobs_[id] = {static_cast<std::uint32_t>(between(1, 5)),
-                   static_cast<std::uint32_t>(between(1, 4)), false};
+                   static_cast<std::uint32_t>(between(1, 4)), false,
+                   static_cast<StorageLevel>(between(0, 8))};
       at(kStart + time_up_to(kStorm), [this, id] { on_driver([this, id] { submit(id); }); });
     }
   }
 
-  void submit(JobId id) {
-    note("submit {}", id);
+  /// The second run of a job is called differently, but shares its shuffle and dataset.
+  static constexpr JobId kAgain = 1000;
+
+  void submit(JobId run) {
+    note("submit {}", run);
+    const JobId id = run % kAgain;
     const JobModel& model = jobs_.at(id);
     internal::JobPlan plan;
     plan.stages.resize(2);
@@ -364,24 +382,36 @@ class Simulation {
         need.input.partition = p;
         need.input.is_shuffle = stage == 1;
         need.input.shuffle = id;
+        const bool is_persisted = stage == 1 && model.level != StorageLevel::kNone;
+        if (is_persisted) need.behind.emplace(id, p);
         at.needs.push_back({need});
       }
     }
+    if (model.level != StorageLevel::kNone) {
+      plan.stages[1].cached = {{0, DatasetId{id}, {}, model.level}};
+    }
     plan.stages[0].writes = ShuffleId{id};
     plan.stages[0].reducers = model.reducers;
-    schedule(scheduler_.submit(id, std::move(plan)));
+    schedule(scheduler_.submit(run, std::move(plan)));
   }
 
-  void end_job(JobId id, const std::vector<Bytes>* results) {
-    note("job {} has ended", id);
+  void end_job(JobId run, const std::vector<Bytes>* results) {
+    note("job {} has ended", run);
+    const JobId id = run % kAgain;
     JobModel& model = jobs_.at(id);
     if (model.done) broken("a job ended twice");
-    model.done = true;
     for (std::uint32_t r = 0; results != nullptr && r < model.reducers; ++r) {
       if ((*results)[r].view() != result(id, model.maps, r)) broken("a job's result is wrong");
     }
+    if (results != nullptr && run < kAgain && model.level != StorageLevel::kNone) {
+      after(time_up_to(1s), [this, id] { on_driver([this, id] { submit(id + kAgain); }); });
+      return;
+    }
+    model.done = true;
     scheduler_.release_shuffle(id);
     driver_.release_shuffle(id, now_);
+    scheduler_.release_dataset(id);
+    driver_.release_dataset(id, now_);
   }
 
   bool over() const {
@@ -399,8 +429,9 @@ class Simulation {
       broken("attempts are left over");
     if (members_.size() != places_) broken("a place has no worker");
     for (const auto& [id, process] : processes_) {
-      if (members_.count(id) != 0 && !process->store.outputs.empty()) {
-        broken("a released map output is still kept by worker " + to_string(id));
+      const BlockStore::Usage usage = process->store.blocks->usage();
+      if (members_.count(id) != 0 && usage.memory + usage.disk != 0 && !has_stray_replica_) {
+        broken("what was released is still kept by worker " + to_string(id));
       }
     }
   }
@@ -459,6 +490,9 @@ class Simulation {
     auto& process = processes_[id];
     process = std::make_unique<Process>();
     process->id = id;
+    BlockStore::Options little;
+    if (chance(0.7)) little.memory_limit = between(0, 150);
+    process->store.blocks = std::make_unique<BlockStore>(little);
     const bool bad = strikes(weather_.bad_start);
     if (bad && chance(0.5)) return;  // hangs before it gets anywhere
     if (bad) {
@@ -480,7 +514,11 @@ class Simulation {
   }
 
   void exit_process(WorkerId id, ProcessExit exit) {
-    if (processes_.erase(id) == 0) return;
+    const auto process = processes_.extract(id);
+    if (process.empty()) return;
+    const BlockStore::Usage usage = process.mapped()->store.blocks->usage();
+    spills += static_cast<int>(usage.spilled);
+    evictions += static_cast<int>(usage.dropped);
     note("exit {} {}", to_string(id), to_string(exit));
     after(time_up_to(5ms),
           [this, id, exit] { on_driver([this, id, exit] { driver_.exited(id, exit, now_); }); });
@@ -565,10 +603,9 @@ class Simulation {
           after(time_up_to(1ms),
                 [this, id, index = stop->slot, run_id = slot.run] { end_task(id, index, run_id); });
       } else if (const auto* free = std::get_if<WorkerState::Free>(&action)) {
-        for (const ShuffleId shuffle : free->shuffles) {
-          std::erase_if(process->store.outputs,
-                        [&](const auto& entry) { return entry.first.first == shuffle; });
-        }
+        BlockStore& blocks = *process->store.blocks;
+        for (const ShuffleId shuffle : free->shuffles) blocks.release_shuffle(shuffle);
+        for (const DatasetId dataset : free->datasets) blocks.release_dataset(dataset);
       } else if (const auto* peer = std::get_if<WorkerState::ForgetPeer>(&action)) {
         process->lost_peers.insert(peer->worker);
       } else if (const auto* end = std::get_if<WorkerState::End>(&action)) {
@@ -639,56 +676,99 @@ class Simulation {
   TaskOutcome compute(Process& process, const WorkerState::Run& run, Duration& wait) {
     const TaskSpec& task = *run.task;
     if (poison_ && task.job == 1 && task.stage == 1) return Failed{"poison"};
+    if (!poison_ && strikes(weather_.full_disk)) return Failed{"the disk is full"};
     Done done;
     if (task.writes_shuffle) {
-      const JobModel& model = jobs_.at(task.job);
-      auto& pieces = process.store.outputs[{*task.writes_shuffle, task.partition}];
-      pieces.clear();
+      const JobId job = task.job % kAgain;
+      const JobModel& model = jobs_.at(job);
+      std::vector<Bytes> pieces;
       done.output = MapOutput{process.id, {}};
       for (std::uint32_t r = 0; r < model.reducers; ++r) {
-        pieces.push_back(content(task.job, task.partition, r));
-        Segment segment{task.partition, process.id, pieces[r].size(), hash_bytes(pieces[r]), {}};
-        if (segment.size <= kInlineBytes) segment.inline_data = Bytes(pieces[r]);
+        pieces.emplace_back(content(job, task.partition, r));
+        const Bytes& piece = pieces.back();
+        Segment segment{task.partition, process.id, piece.size(), hash_bytes(piece.view()), {}};
+        if (segment.size <= kInlineBytes) segment.inline_data = piece;
         done.output->segments.push_back(segment);
       }
+      process.store.blocks->put_map_output(*task.writes_shuffle, task.partition, pieces, kWanted);
       return done;
+    }
+    const CacheSlot* slot = task.cached.empty() ? nullptr : &task.cached[0];
+    if (slot != nullptr) {
+      const auto stored = process.store.blocks->block(slot->dataset, task.partition);
+      if (stored) {
+        ++hits;
+        replicas += static_cast<int>(process.store.replicas.count({slot->dataset, task.partition}));
+        done.result = stored->parts.empty() ? Bytes() : stored->parts[0].get();
+        return done;
+      }
+    }
+    if (task.inputs_withheld) {
+      ++missing;
+      return NeedInputs{};
     }
     std::string all;
     for (const Segment& segment : task.inputs.at(0).segments) {
       if (segment.size == 0) continue;
-      const std::string* piece = nullptr;
       if (segment.inline_data) {
         all += segment.inline_data->view();
         continue;
       }
-      piece = fetch(process, run, task.inputs[0].shuffle, segment, wait);
-      if (piece == nullptr)
+      const auto held = fetch(process, run, task.inputs[0].shuffle, segment, wait);
+      if (!held)
         return FetchFailed{
             task.inputs[0].shuffle, segment.worker, {segment.map_partition}, "not to be had"};
-      if (hash_bytes(*piece) != segment.hash) broken("a map output is not what was announced");
-      all += *piece;
+      const Bytes piece = held->get();
+      if (hash_bytes(piece.view()) != segment.hash) {
+        broken("a map output is not what was announced");
+      }
+      all += piece.view();
     }
     done.result = Bytes(all);
+    if (slot != nullptr) keep(process, task, *slot, done);
     return done;
   }
 
-  const std::string* fetch(Process& process, const WorkerState::Run& run, ShuffleId shuffle,
-                           const Segment& segment, Duration& wait) {
+  /// Where there is room, and with a second replica where the level says so.
+  void keep(Process& process, const TaskSpec& task, const CacheSlot& slot, Done& done) {
+    const std::uint32_t partition = task.partition;
+    const StoredElements elements{nullptr, {HeldBytes(done.result)}};
+    StoredBlock stored{slot.dataset, partition, done.result.size(), std::nullopt};
+    if (internal::has_replica(slot.level)) {
+      const auto other = somebody();
+      Process* holder = other ? find(*other) : nullptr;
+      if (holder != nullptr && holder->state != nullptr && *other != process.id &&
+          now_ >= holder->frozen_until &&
+          holder->store.blocks->put_block(slot.dataset, partition, elements, slot.level, kWanted,
+                                          true) == BlockStore::Kept::kYes) {
+        stored.replica = *other;
+        holder->store.replicas.insert({slot.dataset, partition});
+        // An attempt that was given up may go on, and nobody frees what it sends elsewhere.
+        if (launched_.count(task.attempt) == 0) has_stray_replica_ = true;
+      }
+    }
+    if (process.store.blocks->put_block(slot.dataset, partition, elements, slot.level, kWanted) ==
+        BlockStore::Kept::kYes) {
+      done.stored.push_back(stored);
+    }
+  }
+
+  std::optional<HeldBytes> fetch(Process& process, const WorkerState::Run& run, ShuffleId shuffle,
+                                 const Segment& segment, Duration& wait) {
     if (segment.worker != process.id) {
       const bool has_peer =
           std::any_of(run.peers.begin(), run.peers.end(),
                       [&](const wire::Peer& peer) { return peer.worker == segment.worker; });
       if (!has_peer || process.lost_peers.count(segment.worker) != 0 ||
           strikes(weather_.lost_block))
-        return nullptr;
+        return std::nullopt;
     }
-    const Process* holder = find(segment.worker);
+    Process* holder = find(segment.worker);
     if (holder == nullptr || now_ < holder->frozen_until) {
       wait = 500ms;
-      return nullptr;
+      return std::nullopt;
     }
-    const auto found = holder->store.outputs.find({shuffle, segment.map_partition});
-    return found == holder->store.outputs.end() ? nullptr : &found->second.at(run.task->partition);
+    return holder->store.blocks->map_output(shuffle, segment.map_partition, run.task->partition);
   }
 
   // --- disasters ---
@@ -753,6 +833,7 @@ class Simulation {
   std::set<AttemptId> launched_;  ///< without outcome
   std::set<std::pair<AttemptId, WorkerId>> ran_;
   std::map<WorkerId, std::unique_ptr<Process>> processes_;
+  bool has_stray_replica_ = false;
 };
 
 }  // namespace weir::simulation

@@ -26,6 +26,11 @@ TEST(ClusterSimulation, AllJobsEndWithTheRightResultWhateverHappens) {
   int losses = 0;
   int refusals = 0;
   int retries = 0;
+  int spills = 0;
+  int evictions = 0;
+  int hits = 0;
+  int replicas = 0;
+  int missing = 0;
   for (std::uint64_t seed = kSeeds.first(); seed < end_of(2000); ++seed) {
     simulation::Simulation simulation(seed);
     simulation.trace.verbose = kSeeds.is_single();
@@ -37,11 +42,21 @@ TEST(ClusterSimulation, AllJobsEndWithTheRightResultWhateverHappens) {
     losses += simulation.losses;
     refusals += simulation.refusals;
     retries += simulation.retries;
+    spills += simulation.spills;
+    evictions += simulation.evictions;
+    hits += simulation.hits;
+    replicas += simulation.replicas;
+    missing += simulation.missing;
   }
   if (kSeeds.is_single()) return;
   EXPECT_GT(losses, 100) << "the weather is too fine to show anything";
   EXPECT_GT(refusals, 10);
   EXPECT_GT(retries, 100);
+  EXPECT_GT(spills, 100);
+  EXPECT_GT(evictions, 100);
+  EXPECT_GT(hits, 100);
+  EXPECT_GT(replicas, 10);
+  EXPECT_GT(missing, 10);
 }
 
 TEST(ClusterSimulation, AJobWhoseFunctionThrowsFailsWithTheMessageAndNoOtherDoes) {

@@ -172,6 +172,24 @@ TEST(CoreFaults, ABroadcastSurvivesTheWorkersThatHaveItsChunks) {
   }
 }
 
+TEST(CoreFaults, AStragglerIsCopiedToAnotherWorker) {
+  Context context(little_memory().set("speculation", "true"));
+  const auto events = std::make_shared<EventRecord>();
+  context.add_listener(events);
+  const auto numbers = context.range(0, 8, 1, 8).map([](Number i) {
+    const auto& task = TaskContext::current();
+    if (i == 7 && task.attempt() == 1) {  // until it is given up
+      eventually([&] { return task.cancelled(); }, 60s);
+    }
+    return i;
+  });
+  EXPECT_EQ(numbers.count(), 8);
+  context.engine()->bus().flush();
+  const auto tasks = events->tasks();
+  const auto copies = std::ranges::count(tasks, true, &TaskEnded::is_copy);
+  EXPECT_EQ(copies, 1);
+}
+
 /// The fixed set of jobs, each of which ends in a few hundred milliseconds, and says what its
 /// result is.
 class Jobs {

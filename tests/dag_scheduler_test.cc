@@ -258,6 +258,111 @@ TEST_F(Scheduling, ABlockIsReadFromItsSecondReplicaWhenTheFirstIsLost) {
   EXPECT_TRUE(spec({3, 0, 0}).inputs_withheld);
 }
 
+Done result_after(Duration time) {
+  Done done = result("r");
+  done.metrics.run_time = time;
+  return done;
+}
+
+/// Four tasks of which three took 10 ms; a tick of the clock has seen the fourth.
+class Speculation : public Scheduling {
+ protected:
+  static constexpr Duration kTook = std::chrono::milliseconds(10);
+
+  Speculation() {
+    scheduler_ = DagScheduler({.max_failures = 2, .speculation = true});
+    plan_ = result_stage(4);
+  }
+  void begin() {
+    submit(1, job({plan_}));
+    for (std::uint32_t p = 0; p < 3; ++p) end({1, 0, p}, kA, result_after(kTook));
+    EXPECT_EQ(tick(0), Texts{});
+    first_ = spec({1, 0, 3}).attempt;
+  }
+  Texts tick(int milliseconds, std::uint32_t slots = 2) {
+    Texts texts;
+    for (auto& action :
+         scheduler_.speculate(SteadyTime(std::chrono::milliseconds(milliseconds)), slots)) {
+      auto& launch = std::get<DagScheduler::Launch>(action);
+      texts.push_back("copy of " + std::to_string(launch.task.copy_of));
+      copy_ = launch.task.attempt;
+    }
+    return texts;
+  }
+  Texts end_attempt(AttemptId attempt, TaskOutcome outcome) {
+    Texts texts;
+    for (const auto& action : scheduler_.on_outcome(attempt, kB, std::move(outcome))) {
+      if (const auto* cancel = std::get_if<DagScheduler::Cancel>(&action)) {
+        texts.push_back("cancel " + std::to_string(cancel->attempt));
+      } else if (std::holds_alternative<DagScheduler::JobSucceeded>(action)) {
+        texts.emplace_back("succeeded");
+      } else if (std::holds_alternative<DagScheduler::JobFailed>(action)) {
+        texts.emplace_back("failed");
+      } else if (const auto* launch = std::get_if<DagScheduler::Launch>(&action)) {
+        texts.emplace_back("launch");
+        first_ = launch->task.attempt;
+      }
+    }
+    return texts;
+  }
+
+  StagePlan plan_;
+  AttemptId first_ = 0;
+  AttemptId copy_ = 0;
+};
+
+TEST_F(Speculation, AStragglerGetsOneCopyOnceItIsLate) {
+  begin();
+  EXPECT_EQ(tick(100), Texts{});
+  EXPECT_EQ(tick(101, 1), Texts{}) << "there is no idle slot";
+  EXPECT_EQ(tick(101), Texts{"copy of " + std::to_string(first_)});
+  EXPECT_EQ(tick(1000, 9), Texts{});
+}
+
+TEST_F(Speculation, TheFirstResultCountsAndTheCopyIsCancelled) {
+  begin();
+  tick(500);
+  EXPECT_EQ(end_attempt(first_, result_after(kTook)),
+            (Texts{"cancel " + std::to_string(copy_), "succeeded"}));
+  EXPECT_EQ(end_attempt(copy_, result_after(kTook)), Texts{});
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+TEST_F(Speculation, TheFirstResultMayBeTheCopys) {
+  begin();
+  tick(500);
+  EXPECT_EQ(end_attempt(copy_, result_after(kTook)),
+            (Texts{"cancel " + std::to_string(first_), "succeeded"}));
+  EXPECT_EQ(end_attempt(first_, Failed{"too late"}), Texts{});
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+TEST_F(Speculation, WhatBefallsOneOfTwoLeavesTheOtherRunning) {
+  begin();
+  tick(500);
+  EXPECT_EQ(end_attempt(first_, Failed{"no"}), Texts{});
+  EXPECT_EQ(tick(1000), Texts{}) << "the copy is seen for the first time";
+  EXPECT_EQ(end_attempt(copy_, AttemptLost{kB, false, "killed"}), Texts{"launch"});
+  EXPECT_EQ(end_attempt(first_, Failed{"no"}), Texts{"failed"}) << "for the second time";
+}
+
+TEST_F(Speculation, BothAttemptsEndWithTheirJob) {
+  begin();
+  tick(500);
+  Texts texts;
+  for (const auto& action : scheduler_.cancel(1, "enough")) {
+    if (std::holds_alternative<DagScheduler::Cancel>(action)) texts.emplace_back("cancel");
+  }
+  EXPECT_EQ(texts, (Texts{"cancel", "cancel"}));
+  EXPECT_TRUE(scheduler_.is_idle());
+}
+
+TEST_F(Speculation, StagesWithEffectsAreNeverCopied) {
+  plan_.has_effects = true;
+  begin();
+  EXPECT_EQ(tick(10'000, 9), Texts{});
+}
+
 TEST_F(Scheduling, StagesAddUpWhatTheirTasksMeasured) {
   submit(1, job({result_stage(2)}));
   Done done = result("r0");
