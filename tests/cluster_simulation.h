@@ -737,7 +737,7 @@ class Simulation {
     if (internal::has_replica(slot.level)) {
       const auto other = somebody();
       Process* holder = other ? find(*other) : nullptr;
-      if (holder != nullptr && holder->state != nullptr && *other != process.id &&
+      if (holder != nullptr && members_.count(*other) != 0 && *other != process.id &&
           now_ >= holder->frozen_until &&
           holder->store.blocks->put_block(slot.dataset, partition, elements, slot.level, kWanted,
                                           true) == BlockStore::Kept::kYes) {
