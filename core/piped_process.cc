@@ -10,11 +10,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <sstream>
 
 #include <fmt/format.h>
 
 #include "weir/core/error.h"
-#include "weir/core/split.h"
 
 extern char** environ;
 
@@ -73,10 +73,9 @@ std::vector<std::string> require_command(std::vector<std::string> command) {
 }
 
 std::vector<std::string> split_command(std::string_view text) {
+  std::istringstream in{std::string(text)};
   std::vector<std::string> words;
-  for (const std::string_view word : split(text, ' ')) {
-    if (!word.empty()) words.emplace_back(word);
-  }
+  for (std::string word; in >> word;) words.push_back(word);
   return require_command(std::move(words));
 }
 
@@ -97,6 +96,7 @@ PipedProcess::PipedProcess(const std::vector<std::string>& command) : name_(comm
   posix_spawn_file_actions_adddup2(&files.actions, out[1], STDOUT_FILENO);
   const Attributes attributes;
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const int error = ::posix_spawnp(&process_, name_.c_str(), &files.actions, &attributes.attributes,

@@ -131,7 +131,7 @@ class Rdd {
   /// worker's. Throws Error(kInvalidArgument) for no command; a program that cannot be started, is
   /// killed, or ends with another status than 0 fails the task with it.
   Rdd<std::string> pipe(std::vector<std::string> command) const;
-  /// The same, of words that are separated by blanks.
+  /// The same, of words that are separated by white space.
   Rdd<std::string> pipe(std::string_view command) const;
 
   /// Each element with probability `fraction`, order kept; with replacement: as many times as a

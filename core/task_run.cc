@@ -98,7 +98,7 @@ std::optional<StoredElements> TaskRun::stored_block(std::uint32_t node,
 
 void TaskRun::read_segments(const LeafInput& input,
                             const std::function<void(const Bytes&)>& consume) {
-  read_segments(input, [&](HeldBytes piece, bool) { consume(piece.get()); });
+  read_segments(input, [&](const HeldBytes& piece, bool) { consume(piece.get()); });
 }
 
 void TaskRun::read_segments(const LeafInput& input,

@@ -116,6 +116,8 @@ Bytes HeldBytes::get(std::uint64_t offset, std::uint64_t size) const {
 std::vector<HeldBytes> spill(SpillFile& file, const std::vector<HeldBytes>& parts) {
   std::vector<Bytes> held;
   std::vector<std::string_view> views;
+  held.reserve(parts.size());
+  views.reserve(parts.size());
   for (const HeldBytes& part : parts) views.push_back(held.emplace_back(part.get()).view());
   const auto spilled = file.write(views);
   std::vector<HeldBytes> result;
