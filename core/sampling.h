@@ -26,6 +26,36 @@ class SampleRandom {
   std::mt19937_64 bits_;
 };
 
+/// Each element as many times as `times(element)` says.
+template <class T, class Times>
+class RepeatStream final : public ChunkStream<T> {
+ public:
+  RepeatStream(StreamPtr<T> input, Times times)
+      : input_(std::move(input)), times_(std::move(times)) {}
+
+  ChunkRef<T> next() override {
+    out_.clear();
+    while (out_.size() == 0) {
+      const ChunkRef<T> chunk = input_->next();
+      if (chunk.empty()) break;
+      for (const T& element : chunk) {
+        for (int left = times_(element); left > 0; --left) out_.emplace_back(element);
+      }
+    }
+    return out_.ref();
+  }
+
+ private:
+  const StreamPtr<T> input_;
+  Times times_;
+  ChunkBuffer<T> out_;
+};
+
+template <class T, class Times>
+StreamPtr<T> repeated(StreamPtr<T> input, Times times) {
+  return std::make_unique<RepeatStream<T, Times>>(std::move(input), std::move(times));
+}
+
 /// Each element with a number drawn from [0, 1) that is in [from, end); samples with one seed and
 /// disjoint intervals are disjoint.
 template <class T>
@@ -35,29 +65,12 @@ struct SamplePipe {
   double end = 1;
   std::uint64_t seed = 0;
 
-  struct Stream final : ChunkStream<T> {
-    Stream(StreamPtr<T> in, const SamplePipe& s, std::uint32_t partition)
-        : input(std::move(in)), sample(s), random(s.seed, partition) {}
-    ChunkRef<T> next() override {
-      out.clear();
-      while (out.size() == 0) {
-        const ChunkRef<T> chunk = input->next();
-        if (chunk.empty()) break;
-        for (const T& element : chunk) {
-          const double number = random.uniform();
-          if (sample.from <= number && number < sample.end) out.emplace_back(element);
-        }
-      }
-      return out.ref();
-    }
-    StreamPtr<T> input;
-    const SamplePipe sample;
-    SampleRandom random;
-    ChunkBuffer<T> out;
-  };
-
   StreamPtr<T> operator()(StreamPtr<T> in, std::uint32_t partition) const {
-    return std::make_unique<Stream>(std::move(in), *this, partition);
+    return repeated<T>(std::move(in), [from = from, end = end,
+                                       random = SampleRandom(seed, partition)](const T&) mutable {
+      const double number = random.uniform();
+      return from <= number && number < end ? 1 : 0;
+    });
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -72,28 +85,11 @@ struct ResamplePipe {
   double mean = 1;
   std::uint64_t seed = 0;
 
-  struct Stream final : ChunkStream<T> {
-    Stream(StreamPtr<T> in, double mean, std::uint64_t seed, std::uint32_t partition)
-        : input(std::move(in)), random(seed, partition), times(mean) {}
-    ChunkRef<T> next() override {
-      out.clear();
-      while (out.size() == 0) {
-        const ChunkRef<T> chunk = input->next();
-        if (chunk.empty()) break;
-        for (const T& element : chunk) {
-          for (auto left = times(random.bits()); left > 0; --left) out.emplace_back(element);
-        }
-      }
-      return out.ref();
-    }
-    StreamPtr<T> input;
-    SampleRandom random;
-    std::poisson_distribution<int> times;
-    ChunkBuffer<T> out;
-  };
-
   StreamPtr<T> operator()(StreamPtr<T> in, std::uint32_t partition) const {
-    return std::make_unique<Stream>(std::move(in), mean, seed, partition);
+    return repeated<T>(std::move(in), [times = std::poisson_distribution<int>(mean),
+                                       random = SampleRandom(seed, partition)](const T&) mutable {
+      return times(random.bits());
+    });
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -110,37 +106,17 @@ struct StratifiedPipe {
   bool with_replacement = false;
   std::uint64_t seed = 0;
 
-  struct Stream final : ChunkStream<T> {
-    Stream(StreamPtr<T> in, const StratifiedPipe& s, std::uint32_t partition)
-        : input(std::move(in)), sample(s), random(s.seed, partition) {}
-    ChunkRef<T> next() override {
-      out.clear();
-      while (out.size() == 0) {
-        const ChunkRef<T> chunk = input->next();
-        if (chunk.empty()) break;
-        for (const T& element : chunk) {
-          for (int left = times(element); left > 0; --left) out.emplace_back(element);
-        }
-      }
-      return out.ref();
-    }
-    int times(const T& element) {
-      const auto* known = sample.fractions.find(key_hash(element.first, 0), element.first);
-      const double fraction = known == nullptr ? 0 : known->second;
-      if (!sample.with_replacement) return random.uniform() < fraction ? 1 : 0;
-      return fraction == 0 ? 0 : std::poisson_distribution<int>(fraction)(random.bits());
-    }
-    StreamPtr<T> input;
-    const StratifiedPipe& sample;
-    SampleRandom random;
-    ChunkBuffer<T> out;
-  };
-
   void add(const K& key, double fraction) {
     fractions.find_or_insert(key_hash(key, 0), key, [&] { return fraction; });
   }
   StreamPtr<T> operator()(StreamPtr<T> in, std::uint32_t partition) const {
-    return std::make_unique<Stream>(std::move(in), *this, partition);
+    return repeated<T>(
+        std::move(in), [this, random = SampleRandom(seed, partition)](const T& element) mutable {
+          const auto* known = fractions.find(key_hash(element.first, 0), element.first);
+          const double fraction = known == nullptr ? 0 : known->second;
+          if (!with_replacement) return random.uniform() < fraction ? 1 : 0;
+          return fraction == 0 ? 0 : std::poisson_distribution<int>(fraction)(random.bits());
+        });
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {

@@ -34,7 +34,8 @@ Config little_memory() {
       .set("memory", "2097152")
       .set("log-level", "error")
       .set("hash-seed", "42")
-      .set("task-max-failures", "20")  // kills by chance may hit one task often
+      .set("task-max-failures", "20")        // kills by chance may hit one task often
+      .set("cluster.locality-wait", "1min")  // what is stored is read where it is
       .set("cluster.restart-backoff", "1ms")
       .set("cluster.restart-reset", "1ms");
 }

@@ -41,8 +41,13 @@ Error error_of(F f) {
   return Error(ErrorCode::kInternal, "nothing was thrown");
 }
 
+/// Tasks wait for the worker that has their data, so that tests can count what is computed.
 inline Config config_of(const char* master) {
-  return Config().set("master", master).set("hash-seed", "42").set("log-level", "error");
+  return Config()
+      .set("master", master)
+      .set("hash-seed", "42")
+      .set("log-level", "error")
+      .set("cluster.locality-wait", "1min");
 }
 
 class RddPairsTest : public ::testing::TestWithParam<const char*> {
