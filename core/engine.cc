@@ -308,16 +308,23 @@ void Engine::count(const DagScheduler::Accumulated& accumulated) {
       if (found != accumulators_.end()) accumulator = found->second.lock();
     }
     if (accumulator == nullptr) continue;  // nobody can read it any more
+    accumulator->merge(update.added);
+    if (!has_listeners()) continue;  // sums may be long
     notify(&Listener::on_accumulator_updated,
            AccumulatorUpdated{accumulated.job, accumulated.stage, accumulated.partition,
                               accumulated.worker, accumulator->id(), accumulator->name(),
-                              accumulator->merge(update.added)});
+                              accumulator->text()});
   }
 }
 
 void Engine::add_listener(std::shared_ptr<Listener> listener) {
   const std::scoped_lock lock(listeners_mutex_);
   listeners_.push_back(std::move(listener));
+}
+
+bool Engine::has_listeners() {
+  const std::scoped_lock lock(listeners_mutex_);
+  return !listeners_.empty();
 }
 
 void Engine::remove_listener(const std::shared_ptr<Listener>& listener) {

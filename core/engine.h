@@ -124,6 +124,7 @@ class Engine final : private TaskRunner::Observer {
   void perform(DagScheduler::Actions actions);
   void launch(TaskSpec task);
   void count(const DagScheduler::Accumulated& accumulated);
+  bool has_listeners();
   void finish(JobId job, const std::string& failure,
               const std::function<void(std::promise<std::vector<Bytes>>&)>& settle);
 

@@ -38,9 +38,11 @@ class AccumulatedBase {
 
   AccumulatorId id() const { return id_; }
   const std::string& name() const { return name_; }
-  /// Adds what a task's attempt added, as it encoded it; returns the sum as people read it. What
-  /// the user's function throws is thrown by the next `value`.
-  virtual std::string merge(const Bytes& added) = 0;
+  /// Adds what a task's attempt added, as it encoded it. What the user's function throws is thrown
+  /// by the next `value`.
+  virtual void merge(const Bytes& added) = 0;
+  /// The sum as `print_value` shows it, or why there is none; empty if it cannot.
+  virtual std::string text() const = 0;
 
  private:
   const AccumulatorId id_;
@@ -53,20 +55,23 @@ class Accumulated final : public AccumulatedBase {
   Accumulated(AccumulatorId id, std::string name, T zero)
       : AccumulatedBase(id, std::move(name)), zero_(zero), sum_(std::move(zero)) {}
 
-  std::string merge(const Bytes& added) override {
+  void merge(const Bytes& added) override {
     try {
-      return add(decode<T>(added.view()));
+      add(decode<T>(added.view()));
     } catch (...) {
       const std::scoped_lock lock(mutex_);
       failure_ = describe_current_exception();
-      return "failed: " + failure_;
     }
   }
-  std::string add(const T& more) {
+  std::string text() const override {
     const std::scoped_lock lock(mutex_);
-    Merge()(sum_, more);
+    if (!failure_.empty()) return "failed: " + failure_;
     if constexpr (is_printable<T>()) return printed(sum_);
     return {};
+  }
+  void add(const T& more) {
+    const std::scoped_lock lock(mutex_);
+    Merge()(sum_, more);
   }
   T value() const {
     const std::scoped_lock lock(mutex_);
