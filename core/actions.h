@@ -20,8 +20,8 @@ class ResultOutput final : public StageOutput {
   explicit ResultOutput(StageReader& in)
       : parent_(in.parent<T>()), action_(read_function<Action>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ResultOutput>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ResultOutput(in));
   }
   CodeId code() const override {
     (void)Registered<ResultOutput>::value;
@@ -37,33 +37,21 @@ class ResultOutput final : public StageOutput {
   }
 
  private:
-  const std::shared_ptr<const Dataset<T>> parent_;  // loaded stages only
+  const Dataset<T>* const parent_ = nullptr;  // loaded stages only
   const Action action_;
 };
 
 /// Runs `action` on the given partitions; results in their order. Blocks the calling thread.
 template <class T, class Action>
-auto run_action(const std::shared_ptr<Dataset<T>>& dataset, Action action,
+auto run_action(const DatasetPtr<T>& dataset, Action action,
                 const std::vector<std::uint32_t>& partitions, bool has_effects = false) {
   using Result = std::decay_t<std::invoke_result_t<const Action&, ChunkStream<T>&>>;
-  const auto engine = dataset->engine();
-  if (engine == nullptr) {
-    throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
-  }
-  const std::vector<Bytes> encoded = engine->run_job(
-      plan_job(dataset, ResultOutput<T, Action>(std::move(action)), has_effects, partitions));
-  engine->make_checkpoints(*dataset);
+  const std::vector<Bytes> encoded =
+      run_output(dataset, ResultOutput<T, Action>(std::move(action)), has_effects, partitions);
   std::vector<Result> results;
   results.reserve(encoded.size());
   for (const Bytes& bytes : encoded) results.push_back(decode<Result>(bytes.view()));
   return results;
-}
-
-template <class T>
-std::vector<std::uint32_t> all_partitions(const Dataset<T>& dataset) {
-  std::vector<std::uint32_t> partitions(dataset.num_partitions());
-  for (std::uint32_t p = 0; p < partitions.size(); ++p) partitions[p] = p;
-  return partitions;
 }
 
 struct StatelessAction {

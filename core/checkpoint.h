@@ -18,8 +18,8 @@ class StoredOnlyDataset final : public Dataset<T> {
       : Dataset<T>(dataset.engine(), "local_checkpoint", dataset.num_partitions(), {}, {}) {}
   explicit StoredOnlyDataset(StageReader&) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<StoredOnlyDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new StoredOnlyDataset(in));
   }
   CodeId code() const override {
     (void)Registered<StoredOnlyDataset>::value;
@@ -28,8 +28,7 @@ class StoredOnlyDataset final : public Dataset<T> {
   void write(SlimWriter&) const override {}
   bool is_source() const override { return true; }
 
- protected:
-  std::unique_ptr<ChunkStream<T>> compute(TaskRun&, std::uint32_t partition) const override {
+  StreamPtr<T> open(TaskRun&, std::uint32_t partition) const override {
     throw Error(
         ErrorCode::kJobFailed,
         "partition " + std::to_string(partition) +

@@ -33,21 +33,46 @@ struct ChunkRef {
   bool empty() const { return size == 0; }
 };
 
+namespace internal {
+
+/// What every stream is, whatever its elements.
+class ChunkStreamBase {
+ public:
+  ChunkStreamBase() = default;
+  ChunkStreamBase(const ChunkStreamBase&) = delete;
+  ChunkStreamBase& operator=(const ChunkStreamBase&) = delete;
+  virtual ~ChunkStreamBase() = default;
+};
+
+}  // namespace internal
+
 /// A producer of chunks: the running form of a dataset's partition. Used by one thread.
 template <class T>
-class ChunkStream {
+class ChunkStream : public internal::ChunkStreamBase {
  public:
-  ChunkStream() = default;
-  ChunkStream(const ChunkStream&) = delete;
-  ChunkStream& operator=(const ChunkStream&) = delete;
-  virtual ~ChunkStream() = default;
-
   /// The next elements, in order; an empty chunk means the end (and stays so). Not asking again is
   /// how a consumer ends a producer early.
   virtual ChunkRef<T> next() = 0;
 };
 
 namespace internal {
+
+/// Owns a stream. One std::unique_ptr serves all types of elements and of streams: a job has
+/// hundreds, and a smart pointer of its own for each was a fifth of what it costs to compile.
+template <class T>
+class StreamPtr {
+ public:
+  StreamPtr() = default;
+  StreamPtr(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as std::unique_ptr
+  explicit StreamPtr(ChunkStream<T>* owned) : stream_(owned) {}
+
+  ChunkStream<T>* operator->() const { return static_cast<ChunkStream<T>*>(stream_.get()); }
+  ChunkStream<T>& operator*() const { return *operator->(); }
+  bool operator==(std::nullptr_t) const { return stream_ == nullptr; }
+
+ private:
+  std::unique_ptr<ChunkStreamBase> stream_;
+};
 
 #if defined(__SANITIZE_ADDRESS__)
 inline constexpr bool kFreshChunks = true;

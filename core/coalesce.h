@@ -12,14 +12,14 @@ namespace weir::internal {
 template <class T>
 class CoalescedDataset final : public Dataset<T> {
  public:
-  CoalescedDataset(const std::shared_ptr<Dataset<T>>& parent, std::uint32_t partitions)
+  CoalescedDataset(const DatasetPtr<T>& parent, std::uint32_t partitions)
       : Dataset<T>(parent->engine(), "coalesce", partitions, {parent}, {}),
         from_(parent->num_partitions()),
         to_(partitions) {}
   explicit CoalescedDataset(StageReader& in) : parent_(in.parent<T>()) { in.bytes() & from_& to_; }
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<CoalescedDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new CoalescedDataset(in));
   }
   CodeId code() const override {
     (void)Registered<CoalescedDataset>::value;
@@ -36,16 +36,16 @@ class CoalescedDataset final : public Dataset<T> {
     for (std::uint32_t q = begin(p); q < begin(p + 1ULL); ++q) visit(0, q);
   }
 
- protected:
-  StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const override {
-    auto stream = std::make_unique<SequenceStream<T>>(run);
-    visit_dependencies(partition,
-                       [&](std::uint32_t, std::uint32_t q) { stream->add(*parent_, q); });
-    return stream;
+  StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const override {
+    std::vector<DatasetPartition> partitions;
+    visit_dependencies(partition, [&](std::uint32_t, std::uint32_t q) {
+      partitions.push_back({parent_, q});
+    });
+    return StreamPtr<T>(new SequenceStream<T>(run, std::move(partitions)));
   }
 
  private:
-  const std::shared_ptr<const Dataset<T>> parent_;  // loaded stages only
+  const Dataset<T>* const parent_ = nullptr;  // loaded stages only
   std::uint32_t from_ = 0;
   std::uint32_t to_ = 1;
 };

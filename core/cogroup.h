@@ -29,7 +29,7 @@ struct KeyedZip {
 
   StreamPtr<Out> operator()(StreamPtr<Left> left, StreamPtr<Right> right,
                             const TaskRun& run) const {
-    return std::make_unique<Stream>(std::move(left), std::move(right), run.hash_seed());
+    return StreamPtr<Out>(new Stream(std::move(left), std::move(right), run.hash_seed()));
   }
   template <class Archive>
   void serialize(Archive&, unsigned) {}

@@ -44,17 +44,17 @@ class Context {
     const std::size_t p = partitions == 0 ? default_parallelism()
                                           : internal::require_partitions("parallelize", partitions);
     const std::size_t n = elements.size();
-    std::vector<std::shared_ptr<const internal::MemoryBlock<Stored>>> blocks;
+    std::vector<std::shared_ptr<const Block>> blocks;
     for (std::size_t i = 0; i < p; ++i) {
       std::vector<Stored> piece;
       piece.reserve((i + 1) * n / p - i * n / p);
       for (std::size_t at = i * n / p; at < (i + 1) * n / p; ++at) {
         piece.push_back(to_owned(T(std::move(elements[at]))));
       }
-      blocks.push_back(std::make_shared<const internal::MemoryBlock<Stored>>(std::move(piece)));
+      blocks.push_back(internal::make_block(std::move(piece)));
     }
-    return Rdd<Stored>(
-        std::make_shared<internal::ParallelizedDataset<Stored>>(engine_, std::move(blocks)));
+    return Rdd<Stored>(internal::DatasetPtr(
+        new internal::ParallelizedDataset<Stored>(engine_, std::move(blocks))));
   }
   template <class T>
   Rdd<owned_t<T>> parallelize(std::initializer_list<T> elements, std::uint32_t partitions = 0) {
@@ -91,10 +91,10 @@ class Context {
   /// All elements of all datasets, see Rdd::union_with.
   template <class T>
   Rdd<T> union_of(const std::vector<Rdd<T>>& rdds) {
-    std::vector<std::shared_ptr<internal::Dataset<T>>> parents;
+    std::vector<std::shared_ptr<internal::DatasetBase>> parents;
     parents.reserve(rdds.size());
-    for (const Rdd<T>& rdd : rdds) parents.push_back(rdd.dataset());
-    return Rdd<T>(std::make_shared<internal::UnionDataset<T>>(engine_, parents));
+    for (const Rdd<T>& rdd : rdds) parents.push_back(rdd.dataset().base());
+    return Rdd<T>(new internal::UnionDataset<T>(engine_, std::move(parents)));
   }
   template <class T>
   Rdd<T> union_of(std::initializer_list<Rdd<T>> rdds) {

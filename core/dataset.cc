@@ -1,6 +1,7 @@
 #include "weir/core/dataset.h"
 
 #include <algorithm>
+#include <numeric>
 #include <unordered_set>
 #include <utility>
 
@@ -40,13 +41,21 @@ DatasetBase::DatasetBase(const std::shared_ptr<Engine>& engine, const char* oper
       partitioner_(with_seed(partitioner, *engine)),
       parents_(std::move(parents)) {}
 
+DatasetBase::DatasetBase(const std::shared_ptr<DatasetBase>& parent, const char* operation,
+                         const std::optional<Partitioner>& partitioner)
+    : DatasetBase(parent->engine(), operation, parent->num_partitions(), {parent}, partitioner) {}
+
 DatasetBase::~DatasetBase() {
   const auto engine = engine_.lock();
   if (engine == nullptr) return;
   if (may_be_stored_.load()) engine->release_dataset(id_);
 }
 
-void DatasetBase::persist(StorageLevel level) {
+void DatasetBase::persist(StorageLevel level, std::unique_ptr<const StageNode> keeper) {
+  if (keeper != nullptr) {
+    const std::scoped_lock lock(mutex_);
+    if (keeper_ == nullptr) keeper_ = std::move(keeper);
+  }
   StorageLevel before = level_.load();
   do {
     if (before != StorageLevel::kNone && level != StorageLevel::kNone && before != level) {
@@ -63,6 +72,11 @@ void DatasetBase::persist(StorageLevel level) {
   }
 }
 
+const StageNode* DatasetBase::keeper() const {
+  const std::scoped_lock lock(mutex_);
+  return keeper_.get();
+}
+
 std::string DatasetBase::name() const {
   const std::scoped_lock lock(mutex_);
   return name_;
@@ -71,6 +85,22 @@ std::string DatasetBase::name() const {
 void DatasetBase::set_name(std::string name) {
   const std::scoped_lock lock(mutex_);
   name_ = std::move(name);
+}
+
+std::optional<Partitioner> common_partitioner(
+    const std::vector<std::shared_ptr<DatasetBase>>& datasets) {
+  if (datasets.empty()) return std::nullopt;
+  for (const auto& dataset : datasets) {
+    if (dataset->partitioner() != datasets[0]->partitioner()) return std::nullopt;
+  }
+  return datasets[0]->partitioner();
+}
+
+std::uint32_t partitions_of_union(const std::vector<std::shared_ptr<DatasetBase>>& datasets) {
+  if (const auto common = common_partitioner(datasets)) return common->partitions;
+  std::uint32_t sum = 0;
+  for (const auto& dataset : datasets) sum += dataset->num_partitions();
+  return sum;
 }
 
 std::shared_mutex& lineage_mutex() {
@@ -236,6 +266,20 @@ void throw_empty(const char* action) {
                   action));
 }
 
-void release_map_outputs(Engine& engine, ShuffleId shuffle) { engine.release_shuffle(shuffle); }
+ShuffleSource::~ShuffleSource() {
+  if (reader_ == nullptr) return;
+  if (const auto engine = reader_->engine()) engine->release_shuffle(reader_->id());
+}
+
+std::vector<std::uint32_t> all_partitions(const DatasetBase& dataset) {
+  std::vector<std::uint32_t> partitions(dataset.num_partitions());
+  std::iota(partitions.begin(), partitions.end(), 0U);
+  return partitions;
+}
 
 }  // namespace weir::internal
+
+template class std::vector<weir::Bytes>;
+template class std::vector<weir::HeldBytes>;
+template class std::vector<std::shared_ptr<weir::internal::DatasetBase>>;
+template class std::vector<weir::internal::DatasetPartition>;

@@ -16,6 +16,7 @@
 #include "weir/core/loader.h"
 #include "weir/core/state/state_table.h"
 #include "weir/core/storage/block.h"
+#include "weir/core/storage/held_encoder.h"
 #include "weir/core/task_run.h"
 
 /// The untyped graph behind `Rdd<T>`.
@@ -85,15 +86,14 @@ struct Partitioner {
 template <class T>
 class SteppedStream final : public ChunkStream<T> {
  public:
-  SteppedStream(std::unique_ptr<ChunkStream<T>> input, TaskRun& run)
-      : input_(std::move(input)), run_(run) {}
+  SteppedStream(StreamPtr<T> input, TaskRun& run) : input_(std::move(input)), run_(run) {}
   ChunkRef<T> next() override {
     run_.step();
     return input_->next();
   }
 
  private:
-  const std::unique_ptr<ChunkStream<T>> input_;
+  const StreamPtr<T> input_;
   TaskRun& run_;
 };
 
@@ -117,9 +117,12 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   std::shared_ptr<Engine> engine() const { return engine_.lock(); }
 
   StorageLevel storage_level() const { return level_.load(); }
-  /// kNone frees what is stored. Throws Error(kInvalidArgument) for another level than the present
-  /// one: what is stored would have two.
-  void persist(StorageLevel level);
+  /// kNone frees what is stored. `keeper`: a KeptDataset of the elements' type for any other level.
+  /// Throws Error(kInvalidArgument) for another level than the present one: what is stored would
+  /// have two.
+  void persist(StorageLevel level, std::unique_ptr<const StageNode> keeper);
+  /// See KeptDataset; null before it was persisted.
+  const StageNode* keeper() const;
   /// As the user calls it; empty until set.
   std::string name() const;
   void set_name(std::string name);
@@ -153,6 +156,9 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   DatasetBase(const std::shared_ptr<Engine>& engine, const char* operation,
               std::uint32_t num_partitions, std::vector<std::shared_ptr<DatasetBase>> parents,
               std::optional<Partitioner> partitioner);
+  /// The same, narrow: as many partitions as its only parent has.
+  DatasetBase(const std::shared_ptr<DatasetBase>& parent, const char* operation,
+              const std::optional<Partitioner>& partitioner);
   /// Loaded from a stage.
   DatasetBase() = default;
 
@@ -168,19 +174,35 @@ class DatasetBase : public StageNode, public std::enable_shared_from_this<Datase
   /// A task that runs while the level goes back to kNone may still leave a block.
   std::atomic<bool> may_be_stored_{false};
   mutable std::mutex mutex_;
-  std::string name_;  // guarded by mutex_
+  std::string name_;                         // guarded by mutex_
+  std::unique_ptr<const StageNode> keeper_;  // too, but stays once it is there
 };
 
-/// The map side of a shuffle: what the stage before it computes and how it writes its output.
+/// The map side of a shuffle: what the stage before it computes and how it writes its output. A
+/// base of datasets that read a shuffle, after their own.
 class ShuffleSource {
  public:
-  virtual ~ShuffleSource() = default;
-  virtual const std::shared_ptr<DatasetBase>& map_parent() const = 0;
+  ShuffleSource(const ShuffleSource&) = delete;
+  ShuffleSource& operator=(const ShuffleSource&) = delete;
+  /// Null in loaded stages, and once the reader's lineage was cut.
+  const std::shared_ptr<DatasetBase>& map_parent() const { return map_parent_; }
   /// Takes it away, when the reader's lineage is cut.
-  virtual std::shared_ptr<DatasetBase> take_map_parent() { return nullptr; }
-  virtual std::uint32_t num_reducers() const = 0;
+  std::shared_ptr<DatasetBase> take_map_parent() { return std::exchange(map_parent_, nullptr); }
   /// The output node of the map stage.
-  virtual std::shared_ptr<const StageNode> map_output_node() const = 0;
+  virtual std::unique_ptr<const StageNode> map_output_node() const = 0;
+
+ protected:
+  /// In the driver: `reader` is this object.
+  ShuffleSource(const DatasetBase& reader, std::shared_ptr<DatasetBase> map_parent)
+      : reader_(&reader), map_parent_(std::move(map_parent)) {}
+  /// Loaded from a stage.
+  ShuffleSource() = default;
+  /// Frees the map outputs: nothing refers to them any more.
+  virtual ~ShuffleSource();
+
+ private:
+  const DatasetBase* const reader_ = nullptr;
+  std::shared_ptr<DatasetBase> map_parent_;
 };
 
 /// A dataset of elements of type T (which may be a view, see owned.h).
@@ -189,30 +211,71 @@ class Dataset : public DatasetBase {
  public:
   using element_type = T;
 
-  /// The partition's elements, from the stored block if the dataset is persisted and it is here.
-  std::unique_ptr<ChunkStream<T>> open(TaskRun& run, std::uint32_t partition) const {
-    if (run.cached_as(node_index()) == nullptr) return compute(run, partition);
-    if constexpr (is_persistable<T>) {
-      auto stored = run.stored_block(node_index(), partition);
-      if (!stored) return compute_and_keep(run, partition);
-      return std::make_unique<SteppedStream<T>>(open_stored<T>(*std::move(stored)), run);
-    } else {
-      throw Error(ErrorCode::kInternal, "a dataset is persisted whose elements cannot be");
-    }
-  }
+  /// The partition's elements; of a loaded stage. The stream must not outlive it, nor `run`.
+  virtual StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const = 0;
 
  protected:
   using DatasetBase::DatasetBase;
+};
 
-  virtual std::unique_ptr<ChunkStream<T>> compute(TaskRun& run, std::uint32_t partition) const = 0;
+/// Shares a dataset: a std::shared_ptr to its base that knows the type of the elements. See
+/// StreamPtr for why.
+template <class T>
+class DatasetPtr {
+ public:
+  DatasetPtr() = default;
+  explicit DatasetPtr(Dataset<T>* made) : dataset_(static_cast<DatasetBase*>(made)) {}
+  /// Of what is known to be a Dataset<T>, or null.
+  static DatasetPtr of(std::shared_ptr<DatasetBase> dataset) {
+    DatasetPtr typed;
+    typed.dataset_ = std::move(dataset);
+    return typed;
+  }
+
+  Dataset<T>* operator->() const { return static_cast<Dataset<T>*>(dataset_.get()); }
+  Dataset<T>& operator*() const { return *operator->(); }
+  const std::shared_ptr<DatasetBase>& base() const { return dataset_; }
+  operator const std::shared_ptr<DatasetBase>&() const { return dataset_; }  // NOLINT: an upcast
 
  private:
-  std::unique_ptr<ChunkStream<T>> compute_and_keep(TaskRun& run, std::uint32_t partition) const {
-    auto input = compute(run, partition);
-    const StorageLevel level = run.cached_as(node_index())->level;
+  std::shared_ptr<DatasetBase> dataset_;
+};
+
+/// Stands in stages between a persisted dataset and all that read it: the stored block of a
+/// partition if it is here, else what is computed, which is kept as the level says.
+template <class T>
+class KeptDataset final : public Dataset<T> {
+ public:
+  static_assert(is_persistable<T>,
+                "elements of this type cannot be kept and read back: make the type serializable, "
+                "or map its views to owning values before persist()");
+
+  KeptDataset() = default;
+  explicit KeptDataset(StageReader& in);
+
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new KeptDataset(in));
+  }
+  CodeId code() const override {
+    (void)Registered<KeptDataset>::value;
+    return code_id(&KeptDataset::load);
+  }
+  void write(SlimWriter&) const override {}
+
+  StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const override {
+    auto stored = run.stored_block(parent_->node_index(), partition);
+    if (!stored) return compute(run, partition);
+    return StreamPtr<T>(new SteppedStream<T>(open_stored<T>(*std::move(stored)), run));
+  }
+
+ private:
+  StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const {
+    const CacheSlot* const slot = run.cached_as(parent_->node_index());
+    auto input = parent_->open(run, partition);
+    if (slot == nullptr) return input;
     StoredElements stored;
-    if (is_serialized(level)) {
-      stored.parts = encode(run, {}, *input, !uses_memory(level));
+    if (is_serialized(slot->level)) {
+      stored.parts = encode(run, {}, *input, !uses_memory(slot->level));
     } else {
       std::vector<owned_t<T>> elements;
       std::size_t bytes = 0;
@@ -223,40 +286,30 @@ class Dataset : public DatasetBase {
       }
       if (bytes <= run.memory_budget()) {
         elements.shrink_to_fit();
-        stored.block = std::make_shared<const MemoryBlock<owned_t<T>>>(std::move(elements));
-      } else if (uses_disk(level)) {
+        stored.block = make_block(std::move(elements));
+      } else if (uses_disk(slot->level)) {
         stored.parts = encode(run, std::move(elements), *input, true);
       } else {  // too large to keep: only passes through
-        return std::make_unique<SteppedStream<T>>(
-            std::make_unique<ContinuedStream<T>>(std::move(elements), std::move(input)), run);
+        return StreamPtr<T>(new SteppedStream<T>(
+            StreamPtr<T>(new ContinuedStream<T>(std::move(elements), std::move(input))), run));
       }
     }
-    run.keep_block(node_index(), partition, stored);
-    return std::make_unique<SteppedStream<T>>(open_stored<T>(std::move(stored)), run);
+    run.keep_block(parent_->node_index(), partition, stored);
+    return StreamPtr<T>(new SteppedStream<T>(open_stored<T>(std::move(stored)), run));
   }
-
   /// Elements that were read, and then the rest of the stream.
   static std::vector<HeldBytes> encode(TaskRun& run, std::vector<owned_t<T>> first,
                                        ChunkStream<T>& rest, bool to_disk) {
-    std::vector<HeldBytes> held;
-    ElementEncoder encoder;
-    const auto hold = [&](std::vector<Bytes> parts) {
-      for (Bytes& part : parts) {
-        held.push_back(to_disk ? run.spill(part) : HeldBytes(std::move(part)));
-      }
-    };
-    for (const owned_t<T>& element : first) {
-      encoder.add(element);
-      if (encoder.full_parts() != 0) hold(encoder.take_full());
-    }
+    HeldEncoder encoder(run, to_disk);
+    for (const owned_t<T>& element : first) encoder.add(element);
     first = {};
     for (auto chunk = rest.next(); !chunk.empty(); chunk = rest.next()) {
       for (const T& element : chunk) encoder.add(element);
-      if (encoder.full_parts() != 0) hold(encoder.take_full());
     }
-    hold(encoder.take());
-    return held;
+    return encoder.finish();
   }
+
+  const Dataset<T>* const parent_ = nullptr;  // loaded stages only
 };
 
 /// The end of a stage: what a task returns.
@@ -272,8 +325,14 @@ std::string describe_lineage(const DatasetBase& dataset);
 /// Whether `root` is, or is made from, `dataset`.
 bool is_made_from(const DatasetBase& root, const DatasetBase& dataset);
 
-/// Frees the outputs of a shuffle that nothing refers to any more.
-void release_map_outputs(Engine& engine, ShuffleId shuffle);
+/// One of a dataset's, of a loaded stage.
+struct DatasetPartition {
+  const DatasetBase* dataset = nullptr;
+  std::uint32_t partition = 0;
+};
+
+/// Their indices.
+std::vector<std::uint32_t> all_partitions(const DatasetBase& dataset);
 
 /// The most partitions of one dataset: a larger number is a mistake (-1, say).
 inline constexpr std::uint32_t kMaxPartitions = 1'000'000;
@@ -282,6 +341,11 @@ std::uint32_t require_partitions(const char* operation, std::uint64_t partitions
 
 /// Throws Error(kInvalidArgument) unless both have as many partitions and the same context.
 void require_zippable(const char* operation, const DatasetBase& left, const DatasetBase& right);
+/// That all of them have; nothing if they do not, or there are none.
+std::optional<Partitioner> common_partitioner(
+    const std::vector<std::shared_ptr<DatasetBase>>& datasets);
+std::uint32_t partitions_of_union(const std::vector<std::shared_ptr<DatasetBase>>& datasets);
+
 /// Error(kInvalidArgument): `shorter` says whose partition ended first.
 [[noreturn]] void throw_uneven_zip(const char* shorter);
 /// Error(kInvalidArgument) of an action that needs an element.
@@ -297,22 +361,32 @@ Partitioner choose_partitioner(const char* operation, std::uint32_t partitions,
                                const DatasetBase& input, const DatasetBase* other = nullptr);
 
 }  // namespace internal
+}  // namespace weir
+
+// Instantiated in the library: jobs need not.
+extern template class std::vector<weir::Bytes>;
+extern template class std::vector<weir::HeldBytes>;
+extern template class std::vector<std::shared_ptr<weir::internal::DatasetBase>>;
+extern template class std::vector<weir::internal::DatasetPartition>;
+
+namespace weir {
 
 /// Gives a node's `load` its parents and its bytes.
 class StageReader {
  public:
-  StageReader(const std::vector<std::shared_ptr<internal::StageNode>>& nodes,
+  StageReader(const std::vector<std::unique_ptr<internal::StageNode>>& nodes,
               std::vector<std::uint32_t> parents, SlimReader& bytes)
       : nodes_(nodes), parents_(std::move(parents)), bytes_(bytes) {}
 
   SlimReader& bytes() { return bytes_; }
   std::size_t num_parents() const { return parents_.size(); }
 
+  /// Owned by the stage, as the node that is loaded.
   template <class T>
-  std::shared_ptr<const internal::Dataset<T>> parent(std::size_t i = 0) const {
-    auto typed = i < parents_.size()
-                     ? std::dynamic_pointer_cast<const internal::Dataset<T>>(nodes_[parents_[i]])
-                     : nullptr;
+  const internal::Dataset<T>* parent(std::size_t i = 0) const {
+    const auto* typed = i < parents_.size()
+                            ? dynamic_cast<const internal::Dataset<T>*>(nodes_[parents_[i]].get())
+                            : nullptr;
     if (typed == nullptr) throw_bad_parent(i);
     return typed;
   }
@@ -320,9 +394,12 @@ class StageReader {
  private:
   [[noreturn]] static void throw_bad_parent(std::size_t i);
 
-  const std::vector<std::shared_ptr<internal::StageNode>>& nodes_;
+  const std::vector<std::unique_ptr<internal::StageNode>>& nodes_;
   std::vector<std::uint32_t> parents_;
   SlimReader& bytes_;
 };
+
+template <class T>
+internal::KeptDataset<T>::KeptDataset(StageReader& in) : parent_(in.parent<T>()) {}
 
 }  // namespace weir

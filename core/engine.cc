@@ -299,6 +299,18 @@ void Engine::make_checkpoints(const internal::DatasetBase& root) {
   for (const PendingCheckpoint& checkpoint : due) checkpoint.make();
 }
 
+std::vector<Bytes> internal::run_output(const std::shared_ptr<DatasetBase>& root,
+                                        const StageOutput& output, bool has_effects,
+                                        const std::vector<std::uint32_t>& partitions) {
+  const auto engine = root->engine();
+  if (engine == nullptr) {
+    throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
+  }
+  std::vector<Bytes> results = engine->run_job(plan_job(root, output, has_effects, partitions));
+  engine->make_checkpoints(*root);
+  return results;
+}
+
 void Engine::count(const DagScheduler::Accumulated& accumulated) {
   for (const AccumulatorUpdate& update : accumulated.updates) {
     std::shared_ptr<internal::AccumulatedBase> accumulator;

@@ -195,5 +195,11 @@ class BatchScope {
   const std::uint64_t outer_hash_seed_;
 };
 
+/// Runs a job on the given partitions of `root`; what `output` returns for each, in their order.
+/// Blocks the calling thread, and then makes the checkpoints that are due. Throws what
+/// `Engine::run_job` does, Error(kCancelled) without a context.
+std::vector<Bytes> run_output(const std::shared_ptr<DatasetBase>& root, const StageOutput& output,
+                              bool has_effects, const std::vector<std::uint32_t>& partitions);
+
 }  // namespace internal
 }  // namespace weir

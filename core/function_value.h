@@ -53,7 +53,8 @@ class Function<R(Args...)> {
     if constexpr (!Archive::is_saving::value) {
       SlimReader in(fields);
       StageReader reader({}, {}, in);
-      held_ = std::dynamic_pointer_cast<const Callable>(internal::find_loader(code)(reader));
+      held_ = std::dynamic_pointer_cast<const Callable>(
+          std::shared_ptr<internal::StageNode>(internal::find_loader(code)(reader)));
       in.expect_end();
       if (held_ == nullptr) {
         throw Error(ErrorCode::kCorrupt, "a function in a stage has another signature");
@@ -71,8 +72,8 @@ class Function<R(Args...)> {
     explicit Held(F f) : function(std::move(f)) {}
     explicit Held(StageReader& in) : function(internal::read_function<F>(in.bytes())) {}
 
-    static std::shared_ptr<internal::StageNode> load(StageReader& in) {
-      return std::make_shared<Held>(in);
+    static std::unique_ptr<internal::StageNode> load(StageReader& in) {
+      return std::unique_ptr<internal::StageNode>(new Held(in));
     }
     CodeId code() const override {
       (void)internal::Registered<Held>::value;

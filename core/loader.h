@@ -42,7 +42,7 @@ struct CodeId {
 namespace internal {
 
 class StageNode;
-using LoadFunction = std::shared_ptr<StageNode> (*)(StageReader&);
+using LoadFunction = std::unique_ptr<StageNode> (*)(StageReader&);
 
 /// Enters `load` into the table; called at static initialisation, returns true.
 bool add_loader(LoadFunction load);

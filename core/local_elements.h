@@ -19,8 +19,7 @@ class LocalElements {
  public:
   using value_type = owned_t<T>;
 
-  explicit LocalElements(std::shared_ptr<internal::Dataset<T>> dataset)
-      : dataset_(std::move(dataset)) {}
+  explicit LocalElements(internal::DatasetPtr<T> dataset) : dataset_(std::move(dataset)) {}
 
   class iterator {
    public:
@@ -66,7 +65,7 @@ class LocalElements {
     }
   }
 
-  std::shared_ptr<internal::Dataset<T>> dataset_;
+  internal::DatasetPtr<T> dataset_;
   std::vector<owned_t<T>> partition_;
   std::size_t at_ = 0;
   std::uint32_t next_ = 0;

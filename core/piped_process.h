@@ -109,7 +109,7 @@ struct ExternalPipe {
   };
 
   StreamPtr<std::string> operator()(StreamPtr<T> in, TaskRun& run) const {
-    return std::make_unique<Stream>(std::move(in), command, run);
+    return StreamPtr<Out>(new Stream(std::move(in), command, run));
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {

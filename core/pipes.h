@@ -20,9 +20,6 @@
 /// makes do one virtual call per chunk and plain loops inside.
 namespace weir::internal {
 
-template <class T>
-using StreamPtr = std::unique_ptr<ChunkStream<T>>;
-
 template <class F, class... Args>
 using result_of_t = std::decay_t<std::invoke_result_t<const F&, Args...>>;
 
@@ -61,7 +58,7 @@ struct MapPipe : FunctionHolder<F> {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), this->function);
+    return StreamPtr<Out>(new Stream(std::move(in), this->function));
   }
 };
 
@@ -93,7 +90,7 @@ struct MapValuesPipe : FunctionHolder<F> {
   };
 
   StreamPtr<Out> operator()(StreamPtr<In> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), this->function);
+    return StreamPtr<Out>(new Stream(std::move(in), this->function));
   }
 };
 
@@ -139,7 +136,7 @@ struct FilterPipe : FunctionHolder<F> {
   };
 
   StreamPtr<T> operator()(StreamPtr<T> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), this->function);
+    return StreamPtr<Out>(new Stream(std::move(in), this->function));
   }
 };
 
@@ -255,7 +252,7 @@ struct FlatMapPipe : FunctionHolder<F> {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), this->function);
+    return StreamPtr<Out>(new Stream(std::move(in), this->function));
   }
 };
 
@@ -304,7 +301,7 @@ struct MapPartitionsPipe : FunctionHolder<F> {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> in, std::uint32_t partition) const {
-    return std::make_unique<Stream>(std::move(in), this->function, partition);
+    return StreamPtr<Out>(new Stream(std::move(in), this->function, partition));
   }
 };
 
@@ -334,7 +331,7 @@ struct NumberPipe {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> in, std::uint32_t partition) const {
-    return std::make_unique<Stream>(std::move(in), firsts.at(partition), step);
+    return StreamPtr<Out>(new Stream(std::move(in), firsts.at(partition), step));
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -466,7 +463,7 @@ struct CombinePipe {
   };
 
   StreamPtr<Out> operator()(StreamPtr<In> in, TaskRun& run) const {
-    return std::make_unique<Stream>(std::move(in), aggregator, run);
+    return StreamPtr<Out>(new Stream(std::move(in), aggregator, run));
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -481,15 +478,14 @@ class PipeDataset final : public Dataset<typename Pipe::Out> {
  public:
   using Out = typename Pipe::Out;
 
-  PipeDataset(std::shared_ptr<Dataset<T>> parent, const char* operation, Pipe pipe,
-              std::optional<Partitioner> partitioner)
-      : Dataset<Out>(parent->engine(), operation, parent->num_partitions(), {parent}, partitioner),
-        pipe_(std::move(pipe)) {}
+  PipeDataset(const DatasetPtr<T>& parent, const char* operation, Pipe pipe,
+              const std::optional<Partitioner>& partitioner)
+      : Dataset<Out>(parent, operation, partitioner), pipe_(std::move(pipe)) {}
   explicit PipeDataset(StageReader& in)
       : parent_(in.parent<T>()), pipe_(read_function<Pipe>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<PipeDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new PipeDataset(in));
   }
   CodeId code() const override {
     (void)Registered<PipeDataset>::value;
@@ -497,8 +493,7 @@ class PipeDataset final : public Dataset<typename Pipe::Out> {
   }
   void write(SlimWriter& out) const override { write_function(out, pipe_); }
 
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<Out> open(TaskRun& run, std::uint32_t partition) const override {
     if constexpr (std::is_invocable_v<const Pipe&, StreamPtr<T>, std::uint32_t>) {
       return pipe_(parent_->open(run, partition), partition);
     } else {
@@ -507,7 +502,7 @@ class PipeDataset final : public Dataset<typename Pipe::Out> {
   }
 
  private:
-  const std::shared_ptr<const Dataset<T>> parent_;  // loaded stages only
+  const Dataset<T>* const parent_ = nullptr;  // loaded stages only
   const Pipe pipe_;
 };
 

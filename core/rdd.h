@@ -59,7 +59,9 @@ class Rdd {
   using Key = typename internal::PairOf<T>::Key;  ///< void unless T is a pair
   using Value = typename internal::PairOf<T>::Value;
 
-  explicit Rdd(std::shared_ptr<internal::Dataset<T>> dataset) : dataset_(std::move(dataset)) {}
+  explicit Rdd(internal::DatasetPtr<T> dataset) : dataset_(std::move(dataset)) {}
+  /// Takes ownership.
+  explicit Rdd(internal::Dataset<T>* made) : dataset_(made) {}
 
   // --- transformations: lazy, narrow unless said otherwise ---
 
@@ -154,8 +156,8 @@ class Rdd {
   /// Both datasets' elements, duplicates kept: partitions in a row, or index by index where both
   /// have the same partitioner.
   Rdd union_with(const Rdd& other) const {
-    return Rdd(std::make_shared<internal::UnionDataset<T>>(alive_engine(),
-                                                           std::vector{dataset_, other.dataset_}));
+    return Rdd(new internal::UnionDataset<T>(alive_engine(),
+                                             std::vector{dataset_.base(), other.dataset_.base()}));
   }
 
   /// The elements in `partitions` (at least 1) partitions of about equal size: dealt in turn, so
@@ -434,17 +436,16 @@ class Rdd {
   /// lost is recomputed. T must be constructible from owned_t<T>. Throws Error(kInvalidArgument) if
   /// the dataset has another level already.
   Rdd persist(StorageLevel level = StorageLevel::kMemory) const {
-    static_assert(internal::is_persistable<T>,
-                  "elements of this type cannot be kept and read back: make the type serializable, "
-                  "or map its views to owning values before persist()");
-    dataset_->persist(level);
+    dataset_->persist(level,
+                      std::unique_ptr<const internal::StageNode>(
+                          level == StorageLevel::kNone ? nullptr : new internal::KeptDataset<T>()));
     return *this;
   }
   Rdd cache() const { return persist(); }
 
   /// Frees the stored elements.
   Rdd unpersist() const {
-    dataset_->persist(StorageLevel::kNone);
+    dataset_->persist(StorageLevel::kNone, nullptr);
     return *this;
   }
 
@@ -477,14 +478,14 @@ class Rdd {
     return *this;
   }
 
-  const std::shared_ptr<internal::Dataset<T>>& dataset() const { return dataset_; }
+  const internal::DatasetPtr<T>& dataset() const { return dataset_; }
 
   /// A narrow operator made of a pipe (see pipes.h): what the row-wise operators above are.
   template <class Pipe>
   Rdd<typename Pipe::Out> pipe(const char* operation, Pipe pipe,
                                std::optional<internal::Partitioner> partitioner = {}) const {
-    return Rdd<typename Pipe::Out>(std::make_shared<internal::PipeDataset<T, Pipe>>(
-        dataset_, operation, std::move(pipe), partitioner));
+    return Rdd<typename Pipe::Out>(
+        new internal::PipeDataset<T, Pipe>(dataset_, operation, std::move(pipe), partitioner));
   }
 
  private:
@@ -507,7 +508,7 @@ class Rdd {
       return pipe(operation, internal::CombinePipe<Key, Value, Aggregator>{std::move(aggregator)},
                   partitioner);
     }
-    return Rdd<Out>(std::make_shared<internal::ShuffledDataset<Key, Value, Aggregator>>(
+    return Rdd<Out>(new internal::ShuffledDataset<Key, Value, Aggregator>(
         dataset_, operation, partitioner, std::move(aggregator)));
   }
 
@@ -519,6 +520,8 @@ class Rdd {
   auto zip_by_key(const char* operation, const Rdd<U>& other, std::uint32_t partitions) const;
   auto as_keys() const;
 
+  template <class Less>
+  owned_t<T> least(const char* action, Less less) const;
   template <class Action>
   void save(const char* operation, const std::string& directory, bool replaced) const;
   template <class Action>
@@ -527,7 +530,7 @@ class Rdd {
                                 has_effects);
   }
 
-  std::shared_ptr<internal::Dataset<T>> dataset_;
+  internal::DatasetPtr<T> dataset_;
 };
 
 }  // namespace weir

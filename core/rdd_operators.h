@@ -85,7 +85,7 @@ struct AggregatePipe {
   };
 
   StreamPtr<A> operator()(StreamPtr<T> in, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(in), action);
+    return StreamPtr<Out>(new Stream(std::move(in), action));
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -114,7 +114,7 @@ struct MergeIntoOptional : FunctionHolder<F> {
 template <class T>
 Rdd<owned_t<T>> Rdd<T>::repartition(std::uint32_t partitions) const {
   using Deal = internal::DealInTurn<T>;
-  return Rdd<owned_t<T>>(std::make_shared<internal::DealtDataset<Deal>>(
+  return Rdd<owned_t<T>>(new internal::DealtDataset<Deal>(
       dataset_, "repartition", Deal{internal::require_partitions("repartition", partitions)},
       std::nullopt));
 }
@@ -122,7 +122,7 @@ Rdd<owned_t<T>> Rdd<T>::repartition(std::uint32_t partitions) const {
 template <class T>
 Rdd<T> Rdd<T>::coalesce(std::uint32_t partitions) const {
   if (internal::require_partitions("coalesce", partitions) >= num_partitions()) return *this;
-  return Rdd(std::make_shared<internal::CoalescedDataset<T>>(dataset_, partitions));
+  return Rdd(new internal::CoalescedDataset<T>(dataset_, partitions));
 }
 
 // --- elements as keys ---
@@ -228,8 +228,8 @@ template <class U>
 auto Rdd<T>::zip(const Rdd<U>& other) const {
   using Zip = internal::PairUp<T, U>;
   internal::require_zippable("zip", *dataset_, *other.dataset());
-  return Rdd<typename Zip::Out>(std::make_shared<internal::ZippedDataset<Zip>>(
-      dataset_, other.dataset(), "zip", Zip{}, std::nullopt));
+  return Rdd<typename Zip::Out>(
+      new internal::ZippedDataset<Zip>(dataset_, other.dataset(), "zip", Zip{}, std::nullopt));
 }
 
 template <class T>
@@ -238,7 +238,7 @@ auto Rdd<T>::zip_partitions(const Rdd<U>& other, F f) const {
   WEIR_REQUIRE_SHIPPABLE(F);
   using Zip = internal::ZipPartitions<T, U, F>;
   internal::require_zippable("zip_partitions", *dataset_, *other.dataset());
-  return Rdd<typename Zip::Out>(std::make_shared<internal::ZippedDataset<Zip>>(
+  return Rdd<typename Zip::Out>(new internal::ZippedDataset<Zip>(
       dataset_, other.dataset(), "zip_partitions", Zip{{std::move(f)}}, std::nullopt));
 }
 
@@ -247,9 +247,9 @@ template <class U>
 auto Rdd<T>::cartesian(const Rdd<U>& other) const {
   const std::uint64_t partitions = std::uint64_t{num_partitions()} * other.num_partitions();
   using Pairs = internal::CartesianDataset<T, U>;
-  return Rdd<typename Pairs::Out>(std::make_shared<Pairs>(
-      dataset_, other.dataset(),
-      partitions == 0 ? 0 : internal::require_partitions("cartesian", partitions)));
+  return Rdd<typename Pairs::Out>(
+      new Pairs(dataset_, other.dataset(),
+                partitions == 0 ? 0 : internal::require_partitions("cartesian", partitions)));
 }
 
 // --- samples ---
@@ -324,8 +324,8 @@ Rdd<owned_t<T>> Rdd<T>::sort_by(F f, bool ascending, std::uint32_t partitions) c
   using Stored = owned_t<T>;
   Deal deal = range_deal("sort_by", f, ascending, partitions);
   const internal::KeyOrder order = deal.order;
-  const Rdd<Stored> dealt(std::make_shared<internal::DealtDataset<Deal>>(
-      dataset_, "sort_by", std::move(deal), std::nullopt));
+  const Rdd<Stored> dealt(
+      new internal::DealtDataset<Deal>(dataset_, "sort_by", std::move(deal), std::nullopt));
   return dealt.pipe("sort_by", internal::SortPipe<Stored, F>{{std::move(f)}, order});
 }
 
@@ -352,18 +352,27 @@ std::vector<owned_t<T>> Rdd<T>::top(std::size_t n, Less less) const {
 
 template <class T>
 template <class Less>
+owned_t<T> Rdd<T>::least(const char* action, Less less) const {
+  std::optional<owned_t<T>> result;
+  for (auto& part : run(internal::LeastAction<T, Less>{{less}})) {
+    if (part && (!result || less(*part, *result))) result = std::move(part);
+  }
+  if (!result) internal::throw_empty(action);
+  return std::move(*result);
+}
+
+template <class T>
+template <class Less>
 owned_t<T> Rdd<T>::min(Less less) const {
-  auto found = take_ordered(1, std::move(less));
-  if (found.empty()) internal::throw_empty("min");
-  return std::move(found.front());
+  WEIR_REQUIRE_SHIPPABLE(Less);
+  return least("min", std::move(less));
 }
 
 template <class T>
 template <class Less>
 owned_t<T> Rdd<T>::max(Less less) const {
-  auto found = top(1, std::move(less));
-  if (found.empty()) internal::throw_empty("max");
-  return std::move(found.front());
+  WEIR_REQUIRE_SHIPPABLE(Less);
+  return least("max", internal::Reversed<Less>{std::move(less)});
 }
 
 // --- files ---
@@ -478,15 +487,16 @@ Rdd<T> Rdd<T>::checkpoint() const {
   const auto engine = alive_engine();
   if (is_checkpointed()) return *this;
   const std::string path = engine->checkpoint_path(id());
-  const std::weak_ptr<internal::Dataset<T>> weak = dataset_;
-  engine->add_checkpoint(dataset_, [weak, path] {
+  const std::weak_ptr<internal::DatasetBase> weak = dataset_.base();
+  engine->add_checkpoint(dataset_.base(), [weak, path] {
     const auto dataset = weak.lock();
     if (dataset == nullptr) return;
-    const Rdd whole(dataset);
+    const Rdd whole(internal::DatasetPtr<T>::of(dataset));
     whole.template save<internal::SaveObjectsAction<T>>("checkpoint", path, true);
     dataset->cut_lineage(read_partitions(dataset->engine(), fn<&internal::read_objects<T>>,
                                          internal::data_files("checkpoint", path), "checkpoint")
-                             .dataset());
+                             .dataset()
+                             .base());
   });
   return *this;
 }
@@ -503,12 +513,13 @@ Rdd<T> Rdd<T>::local_checkpoint() const {
                     ", which drops what does not fit into memory, and it could not be computed "
                     "again; persist it on the disk too");
   }
-  const std::weak_ptr<internal::Dataset<T>> weak = dataset_;
-  engine->add_checkpoint(dataset_, [weak] {
+  const std::weak_ptr<internal::DatasetBase> weak = dataset_.base();
+  engine->add_checkpoint(dataset_.base(), [weak] {
     const auto dataset = weak.lock();
     if (dataset == nullptr) return;
-    Rdd(dataset).count();  // the job may have computed some partitions only
-    dataset->cut_lineage(std::make_shared<internal::StoredOnlyDataset<T>>(*dataset));
+    const Rdd whole(internal::DatasetPtr<T>::of(dataset));
+    whole.count();  // the job may have computed some partitions only
+    dataset->cut_lineage(Rdd(new internal::StoredOnlyDataset<T>(*whole.dataset_)).dataset().base());
   });
   return *this;
 }

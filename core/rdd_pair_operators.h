@@ -94,8 +94,8 @@ auto Rdd<T>::deal(const char* operation, Deal deal) const {
   if constexpr (is_owned<T>) {
     if (dataset_->partitioner() == partitioner) return *this;
   }
-  return Rdd<owned_t<T>>(std::make_shared<internal::DealtDataset<Deal>>(
-      dataset_, operation, std::move(deal), partitioner));
+  return Rdd<owned_t<T>>(
+      new internal::DealtDataset<Deal>(dataset_, operation, std::move(deal), partitioner));
 }
 
 template <class T>
@@ -180,9 +180,9 @@ auto Rdd<T>::zip_by_key(const char* operation, const Rdd<U>& other,
   if constexpr (internal::have_same_keys<T, U>) {
     using Zipped = Stream<owned_t<Key>, owned_t<Value>, owned_t<typename U::second_type>>;
     const auto partitioner =
-        internal::choose_partitioner(operation, partitions, *dataset_, other.dataset().get());
+        internal::choose_partitioner(operation, partitions, *dataset_, &*other.dataset());
     using Zip = internal::KeyedZip<Zipped>;
-    return Rdd<typename Zipped::Out>(std::make_shared<internal::ZippedDataset<Zip>>(
+    return Rdd<typename Zipped::Out>(new internal::ZippedDataset<Zip>(
         internal::spread_by_key(dataset_, operation, partitioner),
         internal::spread_by_key(other.dataset(), operation, partitioner), operation, Zip{},
         partitioner));

@@ -50,8 +50,8 @@ class ReceivedDataset final : public Dataset<T> {
         blocks_(std::move(blocks)) {}
   explicit ReceivedDataset(StageReader&) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ReceivedDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ReceivedDataset(in));
   }
   CodeId code() const override {
     (void)Registered<ReceivedDataset>::value;
@@ -66,8 +66,7 @@ class ReceivedDataset final : public Dataset<T> {
     input.segments = {{block.number, {}, block.size, block.hash, {}}};
   }
 
- protected:
-  StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const override {
     const LeafInput& input = run.input(this->node_index(), partition);
     std::optional<Bytes> bytes;
     if (input.shuffle != 0) bytes = run.read_received(input);
@@ -75,7 +74,7 @@ class ReceivedDataset final : public Dataset<T> {
       const auto block = decode<ReceivedBlock>(input.bytes.view());
       bytes = block.log.empty() ? Bytes() : read_from_log(block);
     }
-    return std::make_unique<CountedStream<T>>(std::make_unique<Stream>(*std::move(bytes)), run);
+    return StreamPtr(new CountedStream<T>(StreamPtr(new Stream(*std::move(bytes))), run));
   }
 
  private:
@@ -105,7 +104,7 @@ class ReceivedDataset final : public Dataset<T> {
 
 template <class T>
 Rdd<T> received_rdd(const std::shared_ptr<Engine>& engine, std::vector<ReceivedBlock> blocks) {
-  return Rdd<T>(std::make_shared<internal::ReceivedDataset<T>>(engine, std::move(blocks)));
+  return Rdd<T>(new internal::ReceivedDataset<T>(engine, std::move(blocks)));
 }
 
 }  // namespace weir

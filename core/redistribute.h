@@ -92,8 +92,8 @@ class DealWriter final : public StageOutput {
   explicit DealWriter(StageReader& in)
       : parent_(in.parent<In>()), deal_(read_function<Deal>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<DealWriter>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new DealWriter(in));
   }
   CodeId code() const override {
     (void)Registered<DealWriter>::value;
@@ -113,7 +113,7 @@ class DealWriter final : public StageOutput {
   }
 
  private:
-  const std::shared_ptr<const Dataset<In>> parent_;  // loaded stages only
+  const Dataset<In>* const parent_ = nullptr;  // loaded stages only
   const Deal deal_;
 };
 
@@ -124,20 +124,17 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
   using In = typename Deal::In;
   using Out = owned_t<In>;
 
-  DealtDataset(std::shared_ptr<Dataset<In>> parent, const char* operation, Deal deal,
+  DealtDataset(const DatasetPtr<In>& parent, const char* operation, Deal deal,
                std::optional<Partitioner> partitioner)
       : Dataset<Out>(parent->engine(), operation, deal.pieces(), {}, partitioner),
-        map_parent_(std::move(parent)),
+        ShuffleSource(*this, parent),
         deal_(std::move(deal)) {
     require_storable<Out>();
   }
-  ~DealtDataset() override {
-    if (const auto engine = this->engine()) release_map_outputs(*engine, this->id());
-  }
   explicit DealtDataset(StageReader&) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<DealtDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new DealtDataset(in));
   }
   CodeId code() const override {
     (void)Registered<DealtDataset>::value;
@@ -146,18 +143,12 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
   void write(SlimWriter&) const override {}
 
   const ShuffleSource* shuffle() const override { return this; }
-  const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
-  std::shared_ptr<DatasetBase> take_map_parent() override {
-    return std::exchange(map_parent_, nullptr);
-  }
-  std::uint32_t num_reducers() const override { return this->num_partitions(); }
-  std::shared_ptr<const StageNode> map_output_node() const override {
-    return std::make_shared<DealWriter<Deal>>(deal_);
+  std::unique_ptr<const StageNode> map_output_node() const override {
+    return std::unique_ptr<const StageNode>(new DealWriter<Deal>(deal_));
   }
 
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
-    auto stream = std::make_unique<Stream>(run);
+  StreamPtr<Out> open(TaskRun& run, std::uint32_t partition) const override {
+    std::vector<HeldBytes> segments;
     std::uint64_t copied = 0;
     run.read_segments(run.input(this->node_index(), partition),
                       [&](HeldBytes piece, bool is_shared) {
@@ -165,15 +156,15 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
                         if (!is_shared && copied > run.memory_budget() / 2) {
                           piece = run.spill({piece})[0];
                         }
-                        stream->segments.push_back(std::move(piece));
+                        segments.push_back(std::move(piece));
                       });
-    return stream;
+    return StreamPtr<Out>(new Stream(run, std::move(segments)));
   }
 
  private:
   /// Holds what is not decoded yet, as it was written, or on the disk.
   struct Stream final : ChunkStream<Out> {
-    explicit Stream(TaskRun& r) : run(r) {}
+    Stream(TaskRun& r, std::vector<HeldBytes> s) : run(r), segments(std::move(s)) {}
     ChunkRef<Out> next() override {
       out.clear();
       while (!out.full()) {
@@ -199,8 +190,7 @@ class DealtDataset final : public Dataset<owned_t<typename Deal::In>>, public Sh
     ChunkBuffer<Out> out;
   };
 
-  std::shared_ptr<DatasetBase> map_parent_;  // in the driver only, as the next
-  const Deal deal_{};
+  const Deal deal_{};  // in the driver only
 };
 
 struct ToOwned {
@@ -214,18 +204,18 @@ struct ToOwned {
 
 /// A dataset's pairs in their owning form, spread by `partitioner`: no shuffle where they are.
 template <class K, class V>
-std::shared_ptr<Dataset<std::pair<owned_t<K>, owned_t<V>>>> spread_by_key(
-    const std::shared_ptr<Dataset<std::pair<K, V>>>& dataset, const char* operation,
+DatasetPtr<std::pair<owned_t<K>, owned_t<V>>> spread_by_key(
+    const DatasetPtr<std::pair<K, V>>& dataset, const char* operation,
     const Partitioner& partitioner) {
   using T = std::pair<K, V>;
   if (dataset->partitioner() != partitioner) {
-    return std::make_shared<DealtDataset<DealByKey<K, V>>>(
-        dataset, operation, DealByKey<K, V>{partitioner}, partitioner);
+    return DatasetPtr(new DealtDataset<DealByKey<K, V>>(dataset, operation,
+                                                        DealByKey<K, V>{partitioner}, partitioner));
   } else if constexpr (is_owned<T>) {
     return dataset;
   } else {
-    return std::make_shared<PipeDataset<T, MapPipe<T, ToOwned>>>(
-        dataset, operation, MapPipe<T, ToOwned>{{ToOwned{}}}, partitioner);
+    return DatasetPtr(new PipeDataset<T, MapPipe<T, ToOwned>>(
+        dataset, operation, MapPipe<T, ToOwned>{{ToOwned{}}}, partitioner));
   }
 }
 

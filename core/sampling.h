@@ -53,7 +53,7 @@ class RepeatStream final : public ChunkStream<T> {
 
 template <class T, class Times>
 StreamPtr<T> repeated(StreamPtr<T> input, Times times) {
-  return std::make_unique<RepeatStream<T, Times>>(std::move(input), std::move(times));
+  return StreamPtr(new RepeatStream<T, Times>(std::move(input), std::move(times)));
 }
 
 /// Each element with a number drawn from [0, 1) that is in [from, end); samples with one seed and

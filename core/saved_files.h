@@ -161,8 +161,8 @@ class ObjectStream final : public ChunkStream<T> {
 };
 
 template <class T>
-std::unique_ptr<ChunkStream<T>> read_objects(const std::string& path) {
-  return std::make_unique<ObjectStream<T>>(path);
+StreamPtr<T> read_objects(const std::string& path) {
+  return StreamPtr(new ObjectStream<T>(path));
 }
 
 }  // namespace weir::internal

@@ -25,8 +25,8 @@ class ShuffleWriter final : public StageOutput {
         partitioner_(read_partitioner(in.bytes())),
         aggregator_(read_function<Aggregator>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ShuffleWriter>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ShuffleWriter(in));
   }
   CodeId code() const override {
     (void)Registered<ShuffleWriter>::value;
@@ -81,7 +81,7 @@ class ShuffleWriter final : public StageOutput {
     return partitioner;
   }
 
-  const std::shared_ptr<const Dataset<In>> parent_;  // loaded stages only
+  const Dataset<In>* const parent_ = nullptr;  // loaded stages only
   const Partitioner partitioner_;
   const Aggregator aggregator_;
 };
@@ -96,18 +96,15 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
   /// What crosses the shuffle: combined values, or single ones where nothing is combined early.
   using Crossing = std::conditional_t<Aggregator::kCombinesEarly, Combined, owned_t<V>>;
 
-  ShuffledDataset(std::shared_ptr<Dataset<std::pair<K, V>>> parent, const char* operation,
+  ShuffledDataset(const DatasetPtr<std::pair<K, V>>& parent, const char* operation,
                   Partitioner partitioner, Aggregator aggregator)
       : Dataset<Out>(parent->engine(), operation, partitioner.partitions, {}, partitioner),
-        map_parent_(std::move(parent)),
+        ShuffleSource(*this, parent),
         aggregator_(std::move(aggregator)) {}
-  ~ShuffledDataset() override {
-    if (const auto engine = this->engine()) release_map_outputs(*engine, this->id());
-  }
   explicit ShuffledDataset(StageReader& in) : aggregator_(read_function<Aggregator>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ShuffledDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ShuffledDataset(in));
   }
   CodeId code() const override {
     (void)Registered<ShuffledDataset>::value;
@@ -116,17 +113,12 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
   void write(SlimWriter& out) const override { write_function(out, aggregator_); }
 
   const ShuffleSource* shuffle() const override { return this; }
-  const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
-  std::shared_ptr<DatasetBase> take_map_parent() override {
-    return std::exchange(map_parent_, nullptr);
-  }
-  std::uint32_t num_reducers() const override { return this->num_partitions(); }
-  std::shared_ptr<const StageNode> map_output_node() const override {
-    return std::make_shared<ShuffleWriter<K, V, Aggregator>>(*this->partitioner(), aggregator_);
+  std::unique_ptr<const StageNode> map_output_node() const override {
+    return std::unique_ptr<const StageNode>(
+        new ShuffleWriter<K, V, Aggregator>(*this->partitioner(), aggregator_));
   }
 
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<Out> open(TaskRun& run, std::uint32_t partition) const override {
     using Groups = SpilledGroups<owned_t<K>, Combined, Aggregator>;
     Groups spilled(run, aggregator_);
     AggregationTable<owned_t<K>, Combined> table;
@@ -142,8 +134,8 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
       }
       run.count_records(records);
     });
-    return std::make_unique<SteppedStream<Out>>(
-        Groups::finish(std::move(spilled), std::move(table)), run);
+    return StreamPtr(
+        new SteppedStream<Out>(Groups::finish(std::move(spilled), std::move(table)), run));
   }
 
  private:
@@ -170,7 +162,6 @@ class ShuffledDataset final : public Dataset<std::pair<owned_t<K>, typename Aggr
     }
   }
 
-  std::shared_ptr<DatasetBase> map_parent_;  // in the driver only
   const Aggregator aggregator_;
 };
 

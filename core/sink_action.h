@@ -23,8 +23,8 @@ class SinkOutput final : public StageOutput {
   explicit SinkOutput(StageReader& in)
       : parent_(in.parent<T>()), sink_(read_function<S>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<SinkOutput>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new SinkOutput(in));
   }
   CodeId code() const override {
     (void)Registered<SinkOutput>::value;
@@ -48,7 +48,7 @@ class SinkOutput final : public StageOutput {
   }
 
  private:
-  const std::shared_ptr<const Dataset<T>> parent_;  // loaded stages only
+  const Dataset<T>* const parent_ = nullptr;  // loaded stages only
   const S sink_;
 };
 

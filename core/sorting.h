@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,29 +14,35 @@
 /// input.
 namespace weir::internal {
 
+/// The numbers 0 to size - 1 in the order of what they stand for, equal ones as they come.
+std::vector<std::size_t> stable_order(std::size_t size,
+                                      const std::function<bool(std::size_t, std::size_t)>& less);
+
 /// Bounds between `partitions` ranges of about equal weight, in ascending order of `less`: fewer
 /// than partitions - 1 if there are too few keys. Each sample is what a partition says of itself.
 template <class K, class Less>
 std::vector<K> range_bounds(std::vector<std::pair<std::uint64_t, std::vector<K>>> samples,
                             std::uint32_t partitions, const Less& less) {
-  std::vector<std::pair<K, double>> weighted;
+  std::vector<K> keys;
+  std::vector<double> weights;
   double total = 0;
-  for (auto& [count, keys] : samples) {
-    const double weight = static_cast<double>(count) / static_cast<double>(keys.size());
-    for (K& key : keys) weighted.emplace_back(std::move(key), weight);
+  for (auto& [count, sampled] : samples) {
+    weights.resize(weights.size() + sampled.size(),
+                   static_cast<double>(count) / static_cast<double>(sampled.size()));
+    for (K& key : sampled) keys.push_back(std::move(key));
     total += static_cast<double>(count);
   }
-  std::stable_sort(weighted.begin(), weighted.end(),
-                   [&](const auto& a, const auto& b) { return less(a.first, b.first); });
+  const std::vector<std::size_t> order = stable_order(
+      keys.size(), [&](std::size_t a, std::size_t b) { return less(keys[a], keys[b]); });
   std::vector<K> bounds;
   double before = 0;
-  for (auto& [key, weight] : weighted) {
+  for (const std::size_t i : order) {
     if (bounds.size() + 1 == partitions) break;
     const double due = total * static_cast<double>(bounds.size() + 1) / partitions;
-    if (before >= due && (bounds.empty() || less(bounds.back(), key))) {
-      bounds.push_back(std::move(key));
+    if (before >= due && (bounds.empty() || less(bounds.back(), keys[i]))) {
+      bounds.push_back(std::move(keys[i]));
     }
-    before += weight;
+    before += weights[i];
   }
   return bounds;
 }
@@ -169,23 +176,18 @@ struct SortPipe : FunctionHolder<F> {
       if (runs.empty()) return;
       if (!sorted.empty()) spill();
       sorted = {};
-      merged = std::make_unique<MergeStream<Out, Less>>(std::move(runs), Less{pipe});
+      merged = StreamPtr(new MergeStream<Out, Less>(std::move(runs), Less{pipe}));
     }
     void sort_run() { std::stable_sort(sorted.begin(), sorted.end(), Less{pipe}); }
     void spill() {
       sort_run();
       constexpr std::size_t kUsualRuns = 64;  // a part of each is in memory, encoded and decoded
-      ElementEncoder encoder(std::clamp<std::size_t>(run.memory_budget() / kUsualRuns / 2,
-                                                     std::size_t{16} << 10, kChunkBytes));
-      std::vector<HeldBytes> parts;
-      for (const Out& element : sorted) {
-        encoder.add(element);
-        if (encoder.full_parts() == 0) continue;
-        for (const Bytes& part : encoder.take_full()) parts.push_back(run.spill(part));
-      }
-      for (const Bytes& part : encoder.take()) parts.push_back(run.spill(part));
+      HeldEncoder encoder(run, true,
+                          std::clamp<std::size_t>(run.memory_budget() / kUsualRuns / 2,
+                                                  std::size_t{16} << 10, kChunkBytes));
+      for (const Out& element : sorted) encoder.add(element);
       sorted.clear();
-      runs.push_back(std::make_unique<EncodedStream<Out>>(std::move(parts)));
+      runs.push_back(StreamPtr<Out>(new EncodedStream<Out>(encoder.finish())));
     }
     StreamPtr<T> input;  // null: sorted
     const SortPipe& pipe;
@@ -197,7 +199,7 @@ struct SortPipe : FunctionHolder<F> {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> in, TaskRun& run) const {
-    return std::make_unique<Stream>(std::move(in), *this, run);
+    return StreamPtr<Out>(new Stream(std::move(in), *this, run));
   }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -250,6 +252,22 @@ struct TakeOrderedAction {
   void serialize(Archive& ar, unsigned) {
     ar & limit;
     serialize_function(ar, less);
+  }
+};
+
+/// For an action: the first element in the order of `less`, if there is one; of equal ones the
+/// first.
+template <class T, class Less>
+struct LeastAction : FunctionHolder<Less> {
+  std::optional<owned_t<T>> operator()(ChunkStream<T>& input) const {
+    std::optional<owned_t<T>> least;
+    for (auto chunk = input.next(); !chunk.empty(); chunk = input.next()) {
+      for (const T& element : chunk) {
+        const owned_t<T>& owned = to_owned(element);
+        if (!least || this->function(owned, std::as_const(*least))) least = owned;
+      }
+    }
+    return least;
   }
 };
 

@@ -32,13 +32,13 @@ template <class T>
 class ParallelizedDataset final : public Dataset<T> {
  public:
   ParallelizedDataset(const std::shared_ptr<Engine>& engine,
-                      std::vector<std::shared_ptr<const MemoryBlock<T>>> blocks)
+                      std::vector<std::shared_ptr<const Block>> blocks)
       : Dataset<T>(engine, "parallelize", static_cast<std::uint32_t>(blocks.size()), {}, {}),
         blocks_(std::move(blocks)) {}
   explicit ParallelizedDataset(StageReader&) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ParallelizedDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ParallelizedDataset(in));
   }
   CodeId code() const override {
     (void)Registered<ParallelizedDataset>::value;
@@ -50,18 +50,15 @@ class ParallelizedDataset final : public Dataset<T> {
     input.block = blocks_[p];
   }
 
- protected:
-  StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const override {
     const LeafInput& input = run.input(this->node_index(), partition);
     auto block = input.block;
-    if (block == nullptr) {
-      block = std::make_shared<const MemoryBlock<T>>(decode<std::vector<T>>(input.bytes.view()));
-    }
-    return std::make_unique<CountedStream<T>>(open_block<T>(std::move(block)), run);
+    if (block == nullptr) block = make_block(decode<std::vector<T>>(input.bytes.view()));
+    return StreamPtr(new CountedStream<T>(open_block<T>(std::move(block)), run));
   }
 
  private:
-  const std::vector<std::shared_ptr<const MemoryBlock<T>>> blocks_;
+  const std::vector<std::shared_ptr<const Block>> blocks_;
 };
 
 template <class Result>
@@ -72,6 +69,10 @@ struct ReaderElement {
 };
 template <class T>
 struct ReaderElement<std::unique_ptr<ChunkStream<T>>> {
+  using type = T;
+};
+template <class T>
+struct ReaderElement<StreamPtr<T>> {
   using type = T;
 };
 template <class Derived>
@@ -94,8 +95,8 @@ class ReaderDataset final : public Dataset<typename ReaderElement<result_of_t<F,
         partitions_(std::move(partitions)) {}
   explicit ReaderDataset(StageReader& in) : reader_(read_function<F>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ReaderDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ReaderDataset(in));
   }
   CodeId code() const override {
     (void)Registered<ReaderDataset>::value;
@@ -107,10 +108,9 @@ class ReaderDataset final : public Dataset<typename ReaderElement<result_of_t<F,
     input.bytes = encode_bytes(partitions_[p]);
   }
 
- protected:
-  StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const override {
     const P described = decode<P>(run.input(this->node_index(), partition).bytes.view());
-    return std::make_unique<CountedStream<T>>(open(described), run);
+    return StreamPtr(new CountedStream<T>(read(described), run));
   }
 
  private:
@@ -126,11 +126,13 @@ class ReaderDataset final : public Dataset<typename ReaderElement<result_of_t<F,
     ChunkBuffer<T> out;
   };
 
-  StreamPtr<T> open(const P& partition) const {
-    if constexpr (std::is_convertible_v<Result, StreamPtr<T>>) {
+  StreamPtr<T> read(const P& partition) const {
+    if constexpr (std::is_same_v<Result, StreamPtr<T>>) {
       return reader_(partition);
+    } else if constexpr (std::is_convertible_v<Result, std::unique_ptr<ChunkStream<T>>>) {
+      return StreamPtr<T>(reader_(partition).release());
     } else {
-      return std::make_unique<RangeStream>(reader_, partition);
+      return StreamPtr<T>(new RangeStream(reader_, partition));
     }
   }
 
@@ -142,11 +144,10 @@ class ReaderDataset final : public Dataset<typename ReaderElement<result_of_t<F,
 template <class T>
 class SequenceStream final : public ChunkStream<T> {
  public:
-  explicit SequenceStream(TaskRun& run) : run_(run) {}
+  /// The datasets' elements are T.
+  SequenceStream(TaskRun& run, std::vector<DatasetPartition> partitions)
+      : run_(run), rest_(std::move(partitions)) {}
 
-  void add(const Dataset<T>& dataset, std::uint32_t partition) {
-    rest_.emplace_back(&dataset, partition);
-  }
   ChunkRef<T> next() override {
     while (true) {
       if (current_ != nullptr) {
@@ -156,13 +157,13 @@ class SequenceStream final : public ChunkStream<T> {
       }
       if (at_ == rest_.size()) return {};
       const auto& [dataset, partition] = rest_[at_++];
-      current_ = dataset->open(run_, partition);
+      current_ = static_cast<const Dataset<T>*>(dataset)->open(run_, partition);
     }
   }
 
  private:
   TaskRun& run_;
-  std::vector<std::pair<const Dataset<T>*, std::uint32_t>> rest_;
+  const std::vector<DatasetPartition> rest_;
   std::size_t at_ = 0;
   StreamPtr<T> current_;
 };
@@ -173,10 +174,10 @@ class SequenceStream final : public ChunkStream<T> {
 template <class T>
 class UnionDataset final : public Dataset<T> {
  public:
+  /// The parents' elements are T.
   UnionDataset(const std::shared_ptr<Engine>& engine,
-               const std::vector<std::shared_ptr<Dataset<T>>>& parents)
-      : Dataset<T>(engine, "union", count(parents),
-                   std::vector<std::shared_ptr<DatasetBase>>(parents.begin(), parents.end()),
+               std::vector<std::shared_ptr<DatasetBase>> parents)
+      : Dataset<T>(engine, "union", partitions_of_union(parents), parents,
                    common_partitioner(parents)),
         zipped_(common_partitioner(parents).has_value()) {
     for (const auto& parent : parents) sizes_.push_back(parent->num_partitions());
@@ -189,8 +190,8 @@ class UnionDataset final : public Dataset<T> {
     }
   }
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<UnionDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new UnionDataset(in));
   }
   CodeId code() const override {
     (void)Registered<UnionDataset>::value;
@@ -212,33 +213,18 @@ class UnionDataset final : public Dataset<T> {
     }
   }
 
- protected:
-  StreamPtr<T> compute(TaskRun& run, std::uint32_t partition) const override {
-    auto stream = std::make_unique<SequenceStream<T>>(run);
-    visit_dependencies(partition,
-                       [&](std::uint32_t i, std::uint32_t q) { stream->add(*loaded_[i], q); });
-    return stream;
+  StreamPtr<T> open(TaskRun& run, std::uint32_t partition) const override {
+    std::vector<DatasetPartition> partitions;
+    visit_dependencies(partition, [&](std::uint32_t i, std::uint32_t q) {
+      partitions.push_back({loaded_[i], q});
+    });
+    return StreamPtr<T>(new SequenceStream<T>(run, std::move(partitions)));
   }
 
  private:
-  static std::optional<Partitioner> common_partitioner(
-      const std::vector<std::shared_ptr<Dataset<T>>>& parents) {
-    if (parents.empty()) return std::nullopt;
-    for (const auto& parent : parents) {
-      if (parent->partitioner() != parents[0]->partitioner()) return std::nullopt;
-    }
-    return parents[0]->partitioner();
-  }
-  static std::uint32_t count(const std::vector<std::shared_ptr<Dataset<T>>>& parents) {
-    if (const auto common = common_partitioner(parents)) return common->partitions;
-    std::uint32_t sum = 0;
-    for (const auto& parent : parents) sum += parent->num_partitions();
-    return sum;
-  }
-
   bool zipped_ = false;
   std::vector<std::uint32_t> sizes_;
-  std::vector<std::shared_ptr<const Dataset<T>>> loaded_;  // loaded stages only
+  std::vector<const DatasetBase*> loaded_;  // loaded stages only
 };
 
 }  // namespace weir::internal

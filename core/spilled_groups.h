@@ -75,10 +75,10 @@ class SpilledGroups {
   }
 
   /// All entries: those that were spilled, if any, and those of the table.
-  static std::unique_ptr<ChunkStream<Out>> finish(SpilledGroups groups, Table table) {
-    if (!groups.any_) return std::make_unique<TableStream<K, C>>(std::move(table));
+  static StreamPtr<Out> finish(SpilledGroups groups, Table table) {
+    if (!groups.any_) return StreamPtr(new TableStream<K, C>(std::move(table)));
     groups.spill(table);
-    return std::make_unique<Stream>(std::move(groups));
+    return StreamPtr<Out>(new Stream(std::move(groups)));
   }
 
  private:
@@ -105,7 +105,7 @@ class SpilledGroups {
    private:
     SpilledGroups groups_;
     std::size_t at_ = 0;
-    std::unique_ptr<ChunkStream<Out>> current_;
+    StreamPtr<Out> current_;
   };
 
   /// Tables use the low bits, partitions the high ones.
@@ -113,7 +113,7 @@ class SpilledGroups {
     return (hash_word(hash, depth_ + 1) >> 32) % kBuckets;
   }
 
-  std::unique_ptr<ChunkStream<Out>> open(std::size_t bucket) {
+  StreamPtr<Out> open(std::size_t bucket) {
     SpilledGroups deeper(run_, aggregator_, depth_ + 1);
     Table table;
     for (HeldBytes& part : std::exchange(buckets_[bucket], {})) {

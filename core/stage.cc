@@ -53,7 +53,7 @@ class StageBuilder {
     const std::uint32_t at = add(*root);
     write_node(nodes_, output, {at});
     SlimWriter all;
-    all.put(static_cast<std::uint32_t>(index_.size() + 1));
+    all.put(count_ + 1);
     all.put_bytes(nodes_.view().data(), nodes_.size());
     auto program = std::make_shared<StageProgram>();
     program->bytes = all.take();
@@ -63,7 +63,7 @@ class StageBuilder {
   }
 
   StagePlan take() { return std::move(plan_); }
-  std::uint32_t index_of(const DatasetBase& dataset) const { return index_.at(&dataset); }
+  std::uint32_t index_of(const DatasetBase& dataset) const { return index_.at(&dataset).node; }
   /// What functions of the stage refer to; they need not be in its graph.
   const Broadcasts& broadcasts() const { return broadcasts_; }
   /// The shuffles that the stage reads, each once; broadcasts too.
@@ -85,8 +85,16 @@ class StageBuilder {
   }
 
  private:
+  struct Place {
+    std::uint32_t node = 0;
+    std::uint32_t read_from = 0;  ///< the same, or the node that keeps what it yields
+  };
+
+  /// Returns what is to be read in the dataset's place.
   std::uint32_t add(DatasetBase& dataset) {
-    if (const auto known = index_.find(&dataset); known != index_.end()) return known->second;
+    if (const auto known = index_.find(&dataset); known != index_.end()) {
+      return known->second.read_from;
+    }
     std::vector<std::uint32_t> parents;
     std::vector<std::uint32_t> states;
     DatasetBase& node = in_lineage(dataset);
@@ -96,18 +104,25 @@ class StageBuilder {
         states.insert(states.end(), with->second.begin(), with->second.end());
       }
     }
-    const auto at = static_cast<std::uint32_t>(index_.size());
-    index_.emplace(&dataset, at);
-    if (node.has_state()) states.push_back(at);
+    Place place{count_, count_};
+    if (node.has_state()) states.push_back(place.node);
     std::sort(states.begin(), states.end());
     states.erase(std::unique(states.begin(), states.end()), states.end());
-    if (!states.empty()) states_.emplace(at, states);
-    write_node(nodes_, node, parents);
+    write(node, parents);
     if (node.shuffle() != nullptr) shuffles_.push_back(&node);
-    if (dataset.storage_level() != StorageLevel::kNone) {
-      plan_.cached.push_back({at, dataset.id(), std::move(states), dataset.storage_level()});
+    const StorageLevel level = dataset.storage_level();
+    if (level != StorageLevel::kNone) {
+      place.read_from = write(*dataset.keeper(), {place.node});
+      plan_.cached.push_back({place.node, dataset.id(), states, level});
     }
-    return at;
+    if (!states.empty()) states_.emplace(place.read_from, std::move(states));
+    index_.emplace(&dataset, place);
+    return place.read_from;
+  }
+
+  std::uint32_t write(const StageNode& node, const std::vector<std::uint32_t>& parents) {
+    write_node(nodes_, node, parents);
+    return count_++;
   }
 
   void collect(DatasetBase& handle, std::uint32_t partition,
@@ -159,7 +174,8 @@ class StageBuilder {
 
   StagePlan plan_;
   SlimWriter nodes_;
-  std::unordered_map<const DatasetBase*, std::uint32_t> index_;
+  std::uint32_t count_ = 0;  // of nodes
+  std::unordered_map<const DatasetBase*, Place> index_;
   std::vector<DatasetBase*> shuffles_;
   Broadcasts broadcasts_;
   std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> states_;  // see CacheSlot
@@ -188,7 +204,7 @@ void add_map_stages(JobPlan& plan, DatasetBase& reader) {
   StagePlan stage = builder.take();
   stage.name = title(reader);
   stage.writes = reader.id();
-  stage.reducers = reader.shuffle()->num_reducers();
+  stage.reducers = reader.num_partitions();
   plan.stages.push_back(std::move(stage));
 }
 
@@ -278,7 +294,7 @@ LoadedStage::LoadedStage(std::string_view program) {
     nodes_.push_back(std::move(node));
   }
   in.expect_end();
-  output_ = std::dynamic_pointer_cast<const internal::StageOutput>(nodes_.back());
+  output_ = dynamic_cast<const internal::StageOutput*>(nodes_.back().get());
   if (output_ == nullptr) throw Error(ErrorCode::kCorrupt, "a stage does not end in an output");
 }
 

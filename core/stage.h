@@ -77,8 +77,8 @@ class LoadedStage {
   }
 
  private:
-  std::vector<std::shared_ptr<internal::StageNode>> nodes_;
-  std::shared_ptr<const internal::StageOutput> output_;
+  std::vector<std::unique_ptr<internal::StageNode>> nodes_;
+  const internal::StageOutput* output_ = nullptr;
 };
 
 }  // namespace weir

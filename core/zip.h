@@ -23,9 +23,8 @@ class ZippedDataset final : public Dataset<typename Zip::Out> {
   using Out = typename Zip::Out;
 
   /// Both have as many partitions.
-  ZippedDataset(const std::shared_ptr<Dataset<Left>>& left,
-                const std::shared_ptr<Dataset<Right>>& right, const char* operation, Zip zip,
-                std::optional<Partitioner> partitioner)
+  ZippedDataset(const DatasetPtr<Left>& left, const DatasetPtr<Right>& right, const char* operation,
+                Zip zip, std::optional<Partitioner> partitioner)
       : Dataset<Out>(left->engine(), operation, left->num_partitions(), {left, right}, partitioner),
         zip_(std::move(zip)) {}
   explicit ZippedDataset(StageReader& in)
@@ -33,8 +32,8 @@ class ZippedDataset final : public Dataset<typename Zip::Out> {
         right_(in.parent<Right>(1)),
         zip_(read_function<Zip>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<ZippedDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new ZippedDataset(in));
   }
   CodeId code() const override {
     (void)Registered<ZippedDataset>::value;
@@ -42,15 +41,14 @@ class ZippedDataset final : public Dataset<typename Zip::Out> {
   }
   void write(SlimWriter& out) const override { write_function(out, zip_); }
 
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
-    return std::make_unique<SteppedStream<Out>>(
-        zip_(left_->open(run, partition), right_->open(run, partition), run), run);
+  StreamPtr<Out> open(TaskRun& run, std::uint32_t partition) const override {
+    return StreamPtr(new SteppedStream<Out>(
+        zip_(left_->open(run, partition), right_->open(run, partition), run), run));
   }
 
  private:
-  const std::shared_ptr<const Dataset<Left>> left_;  // loaded stages only, as the next
-  const std::shared_ptr<const Dataset<Right>> right_;
+  const Dataset<Left>* const left_ = nullptr;  // loaded stages only, as the next
+  const Dataset<Right>* const right_ = nullptr;
   const Zip zip_;
 };
 
@@ -86,7 +84,7 @@ struct PairUp {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> left, StreamPtr<U> right, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(left), std::move(right));
+    return StreamPtr<Out>(new Stream(std::move(left), std::move(right)));
   }
   template <class Archive>
   void serialize(Archive&, unsigned) {}
@@ -123,7 +121,7 @@ struct ZipPartitions : FunctionHolder<F> {
   };
 
   StreamPtr<Out> operator()(StreamPtr<T> left, StreamPtr<U> right, const TaskRun&) const {
-    return std::make_unique<Stream>(std::move(left), std::move(right), this->function);
+    return StreamPtr<Out>(new Stream(std::move(left), std::move(right), this->function));
   }
 };
 
@@ -134,16 +132,15 @@ class CartesianDataset final : public Dataset<std::pair<T, owned_t<U>>> {
  public:
   using Out = std::pair<T, owned_t<U>>;
 
-  CartesianDataset(const std::shared_ptr<Dataset<T>>& left,
-                   const std::shared_ptr<Dataset<U>>& right, std::uint32_t partitions)
+  CartesianDataset(const DatasetPtr<T>& left, const DatasetPtr<U>& right, std::uint32_t partitions)
       : Dataset<Out>(left->engine(), "cartesian", partitions, {left, right}, {}),
         right_partitions_(right->num_partitions()) {}
   explicit CartesianDataset(StageReader& in) : left_(in.parent<T>(0)), right_(in.parent<U>(1)) {
     in.bytes() & right_partitions_;
   }
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<CartesianDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new CartesianDataset(in));
   }
   CodeId code() const override {
     (void)Registered<CartesianDataset>::value;
@@ -158,12 +155,11 @@ class CartesianDataset final : public Dataset<std::pair<T, owned_t<U>>> {
     visit(1, p % right_partitions_);
   }
 
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
-    return std::make_unique<SteppedStream<Out>>(
-        std::make_unique<Stream>(left_->open(run, partition / right_partitions_),
-                                 right_->open(run, partition % right_partitions_)),
-        run);
+  StreamPtr<Out> open(TaskRun& run, std::uint32_t partition) const override {
+    return StreamPtr(new SteppedStream<Out>(
+        StreamPtr(new Stream(left_->open(run, partition / right_partitions_),
+                             right_->open(run, partition % right_partitions_))),
+        run));
   }
 
  private:
@@ -197,8 +193,8 @@ class CartesianDataset final : public Dataset<std::pair<T, owned_t<U>>> {
     ChunkBuffer<Out> out;
   };
 
-  const std::shared_ptr<const Dataset<T>> left_;  // loaded stages only, as the next
-  const std::shared_ptr<const Dataset<U>> right_;
+  const Dataset<T>* const left_ = nullptr;  // loaded stages only, as the next
+  const Dataset<U>* const right_ = nullptr;
   std::uint32_t right_partitions_ = 1;
 };
 

@@ -121,7 +121,7 @@ class TypedStreamNode : public StreamNode {
 
   std::shared_ptr<DatasetBase> dataset_at(Time time) override {
     const auto rdd = rdd_at(time);
-    return rdd ? rdd->dataset() : nullptr;
+    return rdd ? rdd->dataset().base() : nullptr;
   }
 
   /// Whether it was made and is kept.

@@ -83,8 +83,8 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
   /// All keys with their state after the batch at `time`, which must be the one that runs.
   Rdd<Snapshot> snapshot(Time time) const {
     using Node = StateSnapshotDataset<Operator>;
-    return Rdd<Snapshot>(std::make_shared<Node>(
-        this->graph()->context().engine(), "state_snapshots", state_, running(time), operator_));
+    return Rdd<Snapshot>(new Node(this->graph()->context().engine(), "state_snapshots", state_,
+                                  running(time), operator_));
   }
 
  protected:
@@ -100,8 +100,8 @@ class StateStreamNode final : public TypedStreamNode<typename Operator::Out>,
       operator_.set_origin(this->zero_time());
     }
     using Node = StateUpdateDataset<K, V, Operator>;
-    return Rdd<Out>(std::make_shared<Node>(parent_->rdd_at(time)->dataset(), this->operation(),
-                                           state_, running(time), operator_));
+    return Rdd<Out>(new Node(parent_->rdd_at(time)->dataset(), this->operation(), state_,
+                             running(time), operator_));
   }
 
   StateStreamNode(std::shared_ptr<StreamGraph> graph, const char* kind,

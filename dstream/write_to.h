@@ -71,8 +71,8 @@ class TypedSink final : public StreamSink {
   void run(const Rdd<T>& rdd) {
     if constexpr (kTasksCommit) {
       using Deal = DealByContent<T>;
-      write(Rdd<owned_t<T>>(std::make_shared<DealtDataset<Deal>>(
-          rdd.dataset(), "write_to", Deal{batch_partitions_}, std::nullopt)));
+      write(Rdd<owned_t<T>>(new DealtDataset<Deal>(rdd.dataset(), "write_to",
+                                                   Deal{batch_partitions_}, std::nullopt)));
     } else if (partitions_ != 0 && partitions_ != rdd.num_partitions()) {
       write(rdd.repartition(partitions_));
     } else {

@@ -39,7 +39,7 @@ TEST_P(StateDatasets, SeveralJobsOfABatchUpdateOnce) {
   (void)state_.run({{1, 1}, {2, 2}});
   const auto updated = state_.update({{1, 1}, {3, 3}});
   EXPECT_EQ(state_.collect(updated), state_.collect(updated));
-  updated->persist(StorageLevel::kNone);
+  updated.unpersist();
   EXPECT_EQ(state_.collect(updated), (Sums{{1, 2}, {3, 3}})) << "made again over the same base";
   state_.commit();
   EXPECT_EQ(state_.snapshot(), state_.expected());
@@ -88,7 +88,8 @@ TEST_P(StateDatasets, StagesAreTheSameFromBatchToBatch) {
   const auto program_of = [&](const Sums& records) {
     const auto updated = state_.update(std::vector<Record>(records.begin(), records.end()));
     const internal::JobPlan plan = internal::plan_job(
-        updated, internal::ResultOutput<Record, internal::CollectAction<Record>>({}), false, {0});
+        updated.dataset(), internal::ResultOutput<Record, internal::CollectAction<Record>>({}),
+        false, {0});
     std::vector<StageHash> hashes;
     for (const internal::StagePlan& stage : plan.stages) hashes.push_back(stage.program->hash);
     (void)state_.collect(updated);

@@ -78,8 +78,8 @@ struct SumOperator {
 
   internal::StreamPtr<Record> snapshot(const internal::StateView& view) const {
     const Sums all = sums_of(view);
-    return std::make_unique<internal::OwnedStream<Record>>(
-        std::vector<Record>(all.begin(), all.end()));
+    return internal::StreamPtr<Record>(
+        new internal::OwnedStream<Record>(std::vector<Record>(all.begin(), all.end())));
   }
 
   template <class Archive>
@@ -90,7 +90,7 @@ struct SumOperator {
 
 class SumState {
  public:
-  using Updated = std::shared_ptr<internal::StateUpdateDataset<int, std::int64_t, SumOperator>>;
+  using Updated = Rdd<Record>;
 
   /// Goes on where `after` is, if given.
   SumState(Context& context, const std::string& directory, std::uint32_t partitions,
@@ -106,15 +106,14 @@ class SumState {
   /// The dataset of the next batch; nothing is computed yet.
   Updated update(const std::vector<Record>& records, SumOperator by = {}) {
     for (const auto& [key, value] : records) expected_[key] += value;
-    auto updated = std::make_shared<internal::StateUpdateDataset<int, std::int64_t, SumOperator>>(
-        context_.parallelize(records, 3).dataset(), "sum", handle_,
-        internal::StateBatchId{sequence_, {}}, by);
-    updated->persist(StorageLevel::kMemory);
-    return updated;
+    return Rdd<Record>(new internal::StateUpdateDataset<int, std::int64_t, SumOperator>(
+                           context_.parallelize(records, 3).dataset(), "sum", handle_,
+                           internal::StateBatchId{sequence_, {}}, by))
+        .persist();
   }
   Sums collect(const Updated& updated) const {
     const internal::BatchScope scope(this, sequence_, {});
-    return sums(Rdd<Record>(updated).collect());
+    return sums(updated.collect());
   }
   void commit() { context_.engine()->states().committed(sequence_++); }
   Sums run(const std::vector<Record>& records) {
@@ -125,7 +124,7 @@ class SumState {
 
   /// All sums after the last batch that was committed.
   Sums snapshot() const {
-    return sums(Rdd<Record>(std::make_shared<internal::StateSnapshotDataset<SumOperator>>(
+    return sums(Rdd<Record>(new internal::StateSnapshotDataset<SumOperator>(
                                 context_.engine(), "sums", handle_,
                                 internal::StateBatchId{sequence_ - 1, {}}, SumOperator{}))
                     .collect());

@@ -19,8 +19,8 @@ class BroadcastChunkOutput final : public StageOutput {
   BroadcastChunkOutput() = default;
   explicit BroadcastChunkOutput(StageReader& in) : parent_(in.parent<std::string>()) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<BroadcastChunkOutput>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::make_unique<BroadcastChunkOutput>(in);
   }
   CodeId code() const override {
     (void)Registered<BroadcastChunkOutput>::value;
@@ -42,44 +42,34 @@ class BroadcastChunkOutput final : public StageOutput {
   }
 
  private:
-  const std::shared_ptr<const Dataset<std::string>> parent_;  // loaded stages only
+  const Dataset<std::string>* const parent_ = nullptr;  // loaded stages only
 };
 
 /// What stages refer to; no stage computes it.
 class BroadcastDataset final : public Dataset<std::string>, public ShuffleSource {
  public:
-  explicit BroadcastDataset(std::shared_ptr<DatasetBase> chunks)
+  explicit BroadcastDataset(const std::shared_ptr<DatasetBase>& chunks)
       : Dataset<std::string>(chunks->engine(), "broadcast", 1, {}, {}),
-        chunks_(std::move(chunks)) {}
-  ~BroadcastDataset() override {
-    if (const auto engine = this->engine()) release_map_outputs(*engine, this->id());
-  }
+        ShuffleSource(*this, chunks) {}
 
   CodeId code() const override { return {}; }
   void write(SlimWriter&) const override {}
   const ShuffleSource* shuffle() const override { return this; }
-  const std::shared_ptr<DatasetBase>& map_parent() const override { return chunks_; }
-  std::uint32_t num_reducers() const override { return 1; }
-  std::shared_ptr<const StageNode> map_output_node() const override {
-    return std::make_shared<BroadcastChunkOutput>();
+  std::unique_ptr<const StageNode> map_output_node() const override {
+    return std::make_unique<BroadcastChunkOutput>();
   }
 
- protected:
-  StreamPtr<std::string> compute(TaskRun&, std::uint32_t) const override {
+  StreamPtr<std::string> open(TaskRun&, std::uint32_t) const override {
     throw Error(ErrorCode::kInternal, "a broadcast is part of no stage");
   }
-
- private:
-  const std::shared_ptr<DatasetBase> chunks_;
 };
 
 std::shared_ptr<DatasetBase> cut(const std::shared_ptr<Engine>& engine, std::string_view bytes) {
-  std::vector<std::shared_ptr<const MemoryBlock<std::string>>> chunks;
+  std::vector<std::shared_ptr<const Block>> chunks;
   do {
     const std::string_view chunk = bytes.substr(0, kBroadcastChunk);
     bytes.remove_prefix(chunk.size());
-    chunks.push_back(std::make_shared<const MemoryBlock<std::string>>(
-        std::vector<std::string>{std::string(chunk)}));
+    chunks.push_back(make_block(std::vector{std::string(chunk)}));
   } while (!bytes.empty());
   return std::make_shared<ParallelizedDataset<std::string>>(engine, std::move(chunks));
 }

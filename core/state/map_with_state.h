@@ -73,7 +73,7 @@ class MapWithStateOperator {
   }
   /// The view's table and overlays must outlive the stream.
   StreamPtr<SnapshotElement> snapshot(const StateView& view) const {
-    return std::make_unique<KeyedSnapshotStream<K, S>>(view);
+    return StreamPtr(new KeyedSnapshotStream<K, S>(view));
   }
 
   template <class Archive>

@@ -81,9 +81,9 @@ class OwnedStream final : public ChunkStream<T> {
 template <class T>
 StreamPtr<T> stream_of(std::vector<T> elements) {
   if constexpr (std::is_same_v<T, bool>) {  // a vector of bool has no elements to hand on
-    return open_block<bool>(std::make_shared<const MemoryBlock<bool>>(std::move(elements)));
+    return open_block<bool>(make_block(std::move(elements)));
   } else {
-    return std::make_unique<OwnedStream<T>>(std::move(elements));
+    return StreamPtr(new OwnedStream<T>(std::move(elements)));
   }
 }
 
@@ -98,21 +98,18 @@ class StateUpdateDataset final : public Dataset<typename Operator::Out>, public 
   using Crossing =
       std::conditional_t<Aggregator::kCombinesEarly, typename Aggregator::Combined, owned_t<V>>;
 
-  StateUpdateDataset(std::shared_ptr<Dataset<std::pair<K, V>>> parent, const char* operation,
+  StateUpdateDataset(const DatasetPtr<std::pair<K, V>>& parent, const char* operation,
                      std::shared_ptr<const StateHandle> state, StateBatchId batch,
                      Operator state_operator)
       : Dataset<Out>(parent->engine(), operation, state->partitions(), {}, kept_keys(*state)),
-        map_parent_(std::move(parent)),
+        ShuffleSource(*this, parent),
         state_(std::move(state)),
         batch_(batch),
         operator_(std::move(state_operator)) {}
-  ~StateUpdateDataset() override {
-    if (const auto engine = this->engine()) release_map_outputs(*engine, this->id());
-  }
   explicit StateUpdateDataset(StageReader& in) : operator_(read_function<Operator>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<StateUpdateDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new StateUpdateDataset(in));
   }
   CodeId code() const override {
     (void)Registered<StateUpdateDataset>::value;
@@ -121,11 +118,9 @@ class StateUpdateDataset final : public Dataset<typename Operator::Out>, public 
   void write(SlimWriter& out) const override { write_function(out, operator_); }
 
   const ShuffleSource* shuffle() const override { return this; }
-  const std::shared_ptr<DatasetBase>& map_parent() const override { return map_parent_; }
-  std::uint32_t num_reducers() const override { return this->num_partitions(); }
-  std::shared_ptr<const StageNode> map_output_node() const override {
-    return std::make_shared<ShuffleWriter<K, V, Aggregator>>(state_->partitioner(),
-                                                             operator_.aggregator());
+  std::unique_ptr<const StageNode> map_output_node() const override {
+    return std::unique_ptr<const StageNode>(
+        new ShuffleWriter<K, V, Aggregator>(state_->partitioner(), operator_.aggregator()));
   }
   bool has_state() const override { return true; }
   void describe_state(std::uint32_t p, StateInput& input) const override {
@@ -136,8 +131,7 @@ class StateUpdateDataset final : public Dataset<typename Operator::Out>, public 
     input.writes = true;
   }
 
- protected:
-  StreamPtr<Out> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<Out> open(TaskRun& run, std::uint32_t partition) const override {
     const StateInput& state = run.state(this->node_index(), partition);
     const LeafInput& records = run.input(this->node_index(), partition);
     const StateLease base = run.open_state(
@@ -158,7 +152,7 @@ class StateUpdateDataset final : public Dataset<typename Operator::Out>, public 
     std::vector<Out> out;
     std::shared_ptr<const StateOverlay> overlay = update.finish(out);
     run.keep_state(state, base, std::move(overlay), update.total_keys());
-    return std::make_unique<SteppedStream<Out>>(stream_of(std::move(out)), run);
+    return StreamPtr(new SteppedStream<Out>(stream_of(std::move(out)), run));
   }
 
  private:
@@ -167,7 +161,6 @@ class StateUpdateDataset final : public Dataset<typename Operator::Out>, public 
     return std::nullopt;
   }
 
-  const std::shared_ptr<DatasetBase> map_parent_;  // in the driver only, as the next two
   const std::shared_ptr<const StateHandle> state_;
   const StateBatchId batch_{};
   const Operator operator_;
@@ -188,8 +181,8 @@ class StateSnapshotDataset final : public Dataset<typename Operator::SnapshotEle
         operator_(std::move(state_operator)) {}
   explicit StateSnapshotDataset(StageReader& in) : operator_(read_function<Operator>(in.bytes())) {}
 
-  static std::shared_ptr<StageNode> load(StageReader& in) {
-    return std::make_shared<StateSnapshotDataset>(in);
+  static std::unique_ptr<StageNode> load(StageReader& in) {
+    return std::unique_ptr<StageNode>(new StateSnapshotDataset(in));
   }
   CodeId code() const override {
     (void)Registered<StateSnapshotDataset>::value;
@@ -205,12 +198,11 @@ class StateSnapshotDataset final : public Dataset<typename Operator::SnapshotEle
     input.time = batch_.time;
   }
 
- protected:
-  StreamPtr<Element> compute(TaskRun& run, std::uint32_t partition) const override {
+  StreamPtr<Element> open(TaskRun& run, std::uint32_t partition) const override {
     StateLease version =
         run.open_state(run.state(this->node_index(), partition),
                        [this](const KeyGroups& groups) { return operator_.make_table(groups); });
-    return std::make_unique<Stream>(std::move(version), operator_, run);
+    return StreamPtr<Element>(new Stream(std::move(version), operator_, run));
   }
 
  private:

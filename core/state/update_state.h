@@ -91,7 +91,7 @@ class UpdateStateOperator {
   }
   /// The view's table and overlays must outlive the stream.
   StreamPtr<SnapshotElement> snapshot(const StateView& view) const {
-    return std::make_unique<KeyedSnapshotStream<K, S>>(view);
+    return StreamPtr(new KeyedSnapshotStream<K, S>(view));
   }
 
   template <class Archive>

@@ -257,6 +257,7 @@ template <class K, class V, class Reduce, class Inverse, class Keep>
 StreamPtr<std::pair<K, V>> WindowOperator<K, V, Reduce, Inverse, Keep>::snapshot(
     const StateView& view) const {
   struct Stream final : ChunkStream<Out> {
+    explicit Stream(std::vector<Out> results) : all(std::move(results)) {}
     ChunkRef<Out> next() override {
       const std::size_t size = std::min(kChunkElements, all.size() - at);
       return {all.data() + std::exchange(at, at + size), size, true};
@@ -264,10 +265,10 @@ StreamPtr<std::pair<K, V>> WindowOperator<K, V, Reduce, Inverse, Keep>::snapshot
     std::vector<Out> all;
     std::size_t at = 0;
   };
-  auto stream = std::make_unique<Stream>();
+  std::vector<Out> all;
   const Version version = records_of(view);
-  if (const auto newest = newest_of(view)) append_results(version, *newest, stream->all);
-  return stream;
+  if (const auto newest = newest_of(view)) append_results(version, *newest, all);
+  return StreamPtr<Out>(new Stream(std::move(all)));
 }
 
 }  // namespace weir::internal

@@ -137,12 +137,18 @@ class MemoryBlock final : public Block {
   std::uint64_t size_;
 };
 
+template <class T>
+std::shared_ptr<const Block> make_block(std::vector<T> elements) {
+  return std::shared_ptr<const Block>(
+      static_cast<const Block*>(new MemoryBlock<T>(std::move(elements))));
+}
+
 /// Reads a vector's elements in place where they have the stream's type, else converts chunk by
 /// chunk (stored strings read as string_view, vector<bool>).
 template <class T, class Stored>
 class VectorStream final : public ChunkStream<T> {
  public:
-  VectorStream(const std::vector<Stored>& elements, std::shared_ptr<const void> owner)
+  VectorStream(const std::vector<Stored>& elements, std::shared_ptr<const Block> owner)
       : elements_(elements), owner_(std::move(owner)) {}
 
   ChunkRef<T> next() override {
@@ -159,7 +165,7 @@ class VectorStream final : public ChunkStream<T> {
 
  private:
   const std::vector<Stored>& elements_;
-  const std::shared_ptr<const void> owner_;
+  const std::shared_ptr<const Block> owner_;
   std::size_t at_ = 0;
   ChunkBuffer<T> buffer_;
 };
@@ -168,7 +174,7 @@ class VectorStream final : public ChunkStream<T> {
 template <class T>
 class ContinuedStream final : public ChunkStream<T> {
  public:
-  ContinuedStream(std::vector<owned_t<T>> first, std::unique_ptr<ChunkStream<T>> rest)
+  ContinuedStream(std::vector<owned_t<T>> first, StreamPtr<T> rest)
       : elements_(std::move(first)), first_(elements_, nullptr), rest_(std::move(rest)) {}
 
   ChunkRef<T> next() override {
@@ -179,7 +185,7 @@ class ContinuedStream final : public ChunkStream<T> {
  private:
   const std::vector<owned_t<T>> elements_;
   VectorStream<T, owned_t<T>> first_;
-  const std::unique_ptr<ChunkStream<T>> rest_;
+  const StreamPtr<T> rest_;
 };
 
 /// Whether elements can be kept and read back from their owning form.
@@ -189,19 +195,19 @@ inline constexpr bool is_persistable =
 
 /// A block as a stream. T is the stored type or constructible from it.
 template <class T>
-std::unique_ptr<ChunkStream<T>> open_block(std::shared_ptr<const Block> block) {
+StreamPtr<T> open_block(std::shared_ptr<const Block> block) {
   using Stored = owned_t<T>;
-  const auto typed = std::dynamic_pointer_cast<const MemoryBlock<Stored>>(std::move(block));
+  const auto* typed = dynamic_cast<const MemoryBlock<Stored>*>(block.get());
   if (typed == nullptr)
     throw Error(ErrorCode::kInternal, "a stored block has another element type");
-  return std::make_unique<VectorStream<T, Stored>>(typed->elements(), typed);
+  return StreamPtr<T>(new VectorStream<T, Stored>(typed->elements(), std::move(block)));
 }
 
 /// The same of what the store keeps.
 template <class T>
-std::unique_ptr<ChunkStream<T>> open_stored(StoredElements stored) {
+StreamPtr<T> open_stored(StoredElements stored) {
   if (stored.block != nullptr) return open_block<T>(std::move(stored.block));
-  return std::make_unique<EncodedStream<T>>(std::move(stored.parts));
+  return StreamPtr(new EncodedStream<T>(std::move(stored.parts)));
 }
 
 }  // namespace weir::internal
