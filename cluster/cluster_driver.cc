@@ -21,6 +21,8 @@ constexpr Duration kReleaseResend = 1s;
 /// What a worker takes in of a launch, at the least, while the machine is busy: received, checked
 /// and decoded.
 constexpr Duration::rep kLaunchBytesPerSecond = 16 << 20;
+/// A task is sent ahead if it begins within this time, by what tasks of its stage took.
+constexpr Duration kAhead = 2ms;
 /// Stages remembered to be at a worker. More only means that some are sent again.
 constexpr std::size_t kMaxStages = 64 * 1024;
 
@@ -221,8 +223,8 @@ void ClusterDriver::on(WorkerId from, wire::Register message, SteadyTime now) {
   send(from, wire::Registered{now});
   if (was_member) return;
   Worker& worker = workers_[from];
-  worker.slots.resize(message.slots + message.resident_slots);
-  worker.first_resident = message.slots;
+  worker.layout = message.layout();
+  worker.slots.resize(worker.layout.slots());
   actions_.push_back(TellAdded{from, message.slots});
   place_waiting(now);
 }
@@ -267,14 +269,25 @@ void ClusterDriver::on(WorkerId from, wire::Outcome message, SteadyTime now) {
     send(from, wire::Settled{launch});
   } else if (slot.attempt == launch.attempt && slot.sequence == launch.sequence) {
     if (!std::holds_alternative<Failed>(message.outcome)) {
-      if (worker.stages.size() >= kMaxStages) worker.stages.clear();
-      worker.stages.insert(attempts_.at(launch.attempt).task->program->hash);
+      note_stage(worker, attempts_.at(launch.attempt).task->program->hash, message.outcome);
     }
     settle(launch.attempt, from, std::move(message.outcome));
   } else {
     return;  // said before
   }
   place_waiting(now);
+}
+
+/// The worker has the stage. What its tasks take is noted so that it rises at once and falls
+/// slowly: nothing is to wait behind a long one.
+void ClusterDriver::note_stage(Worker& worker, StageHash stage, const TaskOutcome& outcome) {
+  if (worker.stages.size() >= kMaxStages) worker.stages.clear();
+  const auto* done = std::get_if<Done>(&outcome);
+  const Duration took = done != nullptr ? done->metrics.run_time : Duration::max();
+  const auto [known, is_new] = worker.stages.try_emplace(stage, took);
+  if (is_new || took == Duration::max()) return;
+  if (known->second == Duration::max()) known->second = took;
+  known->second = std::max(took, known->second - (known->second - took) / 8);
 }
 
 void ClusterDriver::on(WorkerId from, const wire::UnknownStage& message, SteadyTime now) {
@@ -337,6 +350,7 @@ void ClusterDriver::reconcile(WorkerId id, std::uint32_t slot_index, const wire:
   if (!attempt.due || echo < *attempt.due) return;
   slot.given_up.insert(slot.sequence);
   worker.stages.erase(attempt.task->program->hash);
+  send(id, wire::Cancel{attempt.launch});  // it may wait for a task that takes longer than thought
   settle(*slot.attempt, id,
          AttemptLost{id, false,
                      fmt::format("the task sent to worker {} did not arrive", to_string(id))});
@@ -419,21 +433,50 @@ void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
   actions_.push_back(TellLost{lost.worker, lost.reason});
   if (workers_.empty()) actions_.push_back(Warn{"0 workers are left; tasks wait for the next"});
   for (const auto& [id, worker] : workers_) send(id, wire::PeerLost{lost.worker});
-  for (const Slot& slot : node.mapped().slots) {
+  const Worker& worker = node.mapped();
+  std::map<std::uint32_t, AttemptId> running;  // by thread: of what it was sent the first
+  for (const Slot& slot : worker.slots) {
     if (!slot.attempt) continue;
-    const bool blame = lost.blame || slot.attempt == hung_;
-    settle(*slot.attempt, lost.worker, AttemptLost{lost.worker, blame, lost.reason});
+    const Attempt& attempt = attempts_.at(*slot.attempt);
+    AttemptId& first =
+        running.try_emplace(worker.layout.thread_of(attempt.launch.slot), *slot.attempt)
+            .first->second;
+    if (attempt.order < attempts_.at(first).order) first = *slot.attempt;
+  }
+  for (const Slot& slot : worker.slots) {
+    if (!slot.attempt) continue;
+    const AttemptId id = *slot.attempt;
+    const bool ran = running.at(worker.layout.thread_of(attempts_.at(id).launch.slot)) == id;
+    const bool blame = (lost.blame && ran) || id == hung_;
+    settle(id, lost.worker, AttemptLost{lost.worker, blame, lost.reason});
   }
   place_waiting(now);  // what waited for it
 }
 
 // --- attempts ---
 
-std::uint32_t ClusterDriver::Worker::idle(bool resident) const {
-  const auto begin = slots.begin() + (resident ? first_resident : 0);
-  const auto end = resident ? slots.end() : slots.begin() + first_resident;
-  return static_cast<std::uint32_t>(std::count_if(
-      begin, end, [](const Slot& slot) { return !slot.attempt && !slot.stray_since; }));
+std::pair<std::uint32_t, std::uint32_t> ClusterDriver::Worker::threads(bool resident) const {
+  if (resident) return {layout.threads, layout.threads + layout.resident};
+  return {0, layout.threads};
+}
+
+/// How many launches the thread has to see to.
+std::uint32_t ClusterDriver::Worker::load(std::uint32_t thread) const {
+  std::uint32_t load = 0;
+  for (std::uint32_t i = 0; i < layout.slots_of(thread); ++i) {
+    load += static_cast<std::uint32_t>(slots[layout.slot_of(thread, i)].taken());
+  }
+  return load;
+}
+
+/// How many more launches there may be if no thread is to have more than `most_load`.
+std::uint32_t ClusterDriver::Worker::room(bool resident, std::uint32_t most_load) const {
+  std::uint32_t room = 0;
+  const auto [begin, end] = threads(resident);
+  for (std::uint32_t thread = begin; thread < end; ++thread) {
+    room += most_load - std::min(most_load, load(thread));
+  }
+  return room;
 }
 
 void ClusterDriver::place_waiting(SteadyTime now) {
@@ -441,28 +484,62 @@ void ClusterDriver::place_waiting(SteadyTime now) {
   if (stopping_) return;
   if (!queue_.empty()) {
     place(queue_, false, now, [&](const Attempt& attempt, const auto& candidates) {
-      if (const auto original = attempts_.find(attempt.task->copy_of);
-          original != attempts_.end() && original->second.launched) {
-        auto others = candidates;
-        std::erase_if(others, [&](const PlacementCandidate& candidate) {
-          return candidate.worker == original->second.worker;
-        });
-        return choose_roomiest(others);
-      }
-      const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
-      const auto chosen =
-          choose_worker(*attempt.task, candidates, options_.places, now < wait_until);
-      // After that it is sticky, and only a worker's slot or a worker's end gets it on.
-      if (!chosen && now < wait_until) {
-        locality_deadline_ = earlier(locality_deadline_, wait_until);
-      }
-      return chosen;
+      return choose(attempt, candidates, now);
     });
   }
+  if (!queue_.empty()) place_ahead(now);
   if (!resident_queue_.empty()) {
     place(resident_queue_, true, now,
           [](const Attempt&, const auto& candidates) { return choose_roomiest(candidates); });
   }
+}
+
+std::optional<WorkerId> ClusterDriver::choose(const Attempt& attempt,
+                                              const std::vector<PlacementCandidate>& candidates,
+                                              SteadyTime now) {
+  if (const auto original = attempts_.find(attempt.task->copy_of);
+      original != attempts_.end() && original->second.launched) {
+    auto others = candidates;
+    std::erase_if(others, [&](const PlacementCandidate& candidate) {
+      return candidate.worker == original->second.worker;
+    });
+    return choose_roomiest(others);
+  }
+  const SteadyTime wait_until = attempt.queued + options_.settings.locality_wait;
+  const auto chosen = choose_worker(*attempt.task, candidates, options_.places, now < wait_until);
+  // After that it is sticky, and only a worker's slot or a worker's end gets it on.
+  if (!chosen && now < wait_until) locality_deadline_ = earlier(locality_deadline_, wait_until);
+  return chosen;
+}
+
+/// Launches short tasks at threads that still run others, so that they need not wait for the word
+/// that those have ended. In their order: the first that cannot be sent ends it.
+void ClusterDriver::place_ahead(SteadyTime now) {
+  std::vector<PlacementCandidate> candidates;
+  while (!queue_.empty()) {
+    Attempt& attempt = attempts_.at(queue_.front());
+    candidates.clear();
+    std::uint32_t room = 0;
+    for (const auto& [id, worker] : workers_) {
+      if (membership_.alive_at(id.slot) == nullptr) continue;
+      candidates.push_back({id, worker.room(false, most_launches(worker, *attempt.task))});
+      room += candidates.back().idle_slots;
+    }
+    if (room == 0) return;
+    const std::optional<WorkerId> chosen = choose(attempt, candidates, now);
+    if (!chosen) return;
+    put(attempt, *chosen, now);
+    queue_.pop_front();
+  }
+}
+
+/// That a thread may have at a time, if the last is to be such a task.
+std::uint32_t ClusterDriver::most_launches(const Worker& worker, const TaskSpec& task) {
+  if (!task.states.empty() || task.copy_of != 0) return 1;
+  const auto known = worker.stages.find(task.program->hash);
+  if (known == worker.stages.end()) return 1;
+  const Duration::rep ahead = kAhead / std::max(known->second, Duration(1));
+  return 1 + static_cast<std::uint32_t>(std::min<Duration::rep>(ahead, worker.layout.ahead));
 }
 
 /// Launches what has a slot, as long as there is an idle one: `choose` says which.
@@ -473,7 +550,7 @@ void ClusterDriver::place(std::deque<AttemptId>& queue, bool resident, SteadyTim
   std::uint32_t idle = 0;
   for (const auto& [id, worker] : workers_) {
     if (membership_.alive_at(id.slot) == nullptr) continue;
-    candidates.push_back({id, worker.idle(resident)});
+    candidates.push_back({id, worker.room(resident, 1)});
     idle += candidates.back().idle_slots;
   }
   for (auto next = queue.begin(); next != queue.end() && idle > 0;) {
@@ -492,31 +569,37 @@ void ClusterDriver::place(std::deque<AttemptId>& queue, bool resident, SteadyTim
 
 void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
   Worker& worker = workers_.at(on);
-  const bool resident = attempt.task->resident;
-  const std::uint32_t first = resident ? worker.first_resident : 0;
-  const std::uint32_t slots =
-      (resident ? static_cast<std::uint32_t>(worker.slots.size()) : worker.first_resident) - first;
-  // Like the worker, so the slot: a home that most batches find free.
-  std::uint32_t index = attempt.task->partition / options_.places % slots;
-  while (worker.slots[first + index].attempt || worker.slots[first + index].stray_since) {
-    index = (index + 1) % slots;
+  const auto [begin, end] = worker.threads(attempt.task->resident);
+  // Like the worker, so the thread: a home that most batches find free. Else the least busy.
+  const std::uint32_t home = attempt.task->partition / options_.places % (end - begin);
+  std::uint32_t thread = begin + home;
+  for (std::uint32_t i = 1; i < end - begin && worker.load(thread) != 0; ++i) {
+    const std::uint32_t other = begin + (home + i) % (end - begin);
+    if (worker.load(other) < worker.load(thread)) thread = other;
   }
-  index += first;
+  std::uint32_t index = thread;
+  for (std::uint32_t i = 1; worker.slots[index].taken(); ++i) {
+    index = worker.layout.slot_of(thread, i);
+  }
   Slot& slot = worker.slots[index];
   slot.attempt = attempt.task->attempt;
   attempt.launched = true;
   attempt.worker = on;
   attempt.launch = {index, ++slot.sequence, attempt.task->attempt};
+  attempt.order = ++worker.launches;
   send_launch(attempt, worker.stages.count(attempt.task->program->hash) == 0, now);
 }
 
 void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime now) {
   attempt.due.reset();
-  send(attempt.worker,
-       wire::Launch{attempt.launch, with_program, attempt.task,
-                    may_copy(*attempt.task) ? all_peers_of(attempt.worker)
-                                            : peers_of(*attempt.task, attempt.worker),
-                    take_release(workers_.at(attempt.worker), now)});
+  Worker& worker = workers_.at(attempt.worker);
+  actions_.push_back(
+      Send{attempt.worker,
+           wire::Launch{attempt.launch, with_program, attempt.task,
+                        may_copy(*attempt.task) ? all_peers_of(attempt.worker)
+                                                : peers_of(*attempt.task, attempt.worker),
+                        take_release(worker, now)},
+           worker.layout.thread_of(attempt.launch.slot)});
 }
 
 /// Whether the task puts copies of what it keeps on a worker of its choice.

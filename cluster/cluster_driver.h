@@ -15,6 +15,7 @@
 
 #include "weir/cluster/membership.h"
 #include "weir/cluster/messages.h"
+#include "weir/cluster/placement.h"
 #include "weir/core/task.h"
 
 namespace weir {
@@ -53,8 +54,8 @@ class ClusterDriver {
   };
   struct Send {
     WorkerId worker;
-    wire::ToWorker
-        message;  ///< a `Launch` goes to its slot's channel, the rest to the control channel
+    wire::ToWorker message;    ///< goes to the control channel, but for a `Launch`
+    std::uint32_t thread = 0;  ///< that of the launch's slot: it goes to its channel
   };
   struct TellOutcome {
     AttemptId attempt = 0;
@@ -133,17 +134,25 @@ class ClusterDriver {
     std::set<std::uint64_t> given_up;       ///< launches whose outcomes will be refused
     std::optional<SteadyTime> stray_since;  ///< it runs a launch that was given up
     std::uint64_t unsettled_seen = 0;  ///< launch of which a heartbeat said that it is unsettled
+
+    bool taken() const { return attempt.has_value() || stray_since.has_value(); }
   };
   struct PendingRelease {
     wire::Release release;
     SteadyTime sent{};
   };
   struct Worker {
-    std::vector<Slot> slots;       ///< those for resident tasks behind the others
-    std::uint32_t first_resident;  ///< index of the first of those
+    wire::SlotLayout layout;
+    std::vector<Slot> slots;
 
-    std::uint32_t idle(bool resident) const;
-    std::unordered_set<StageHash> stages;  ///< proven to be there by outcomes
+    /// Those that run tasks, or resident ones, as [begin, end).
+    std::pair<std::uint32_t, std::uint32_t> threads(bool resident) const;
+    std::uint32_t load(std::uint32_t thread) const;
+    std::uint32_t room(bool resident, std::uint32_t most_load) const;
+
+    /// Proven to be there by outcomes, with the time that a task of it takes.
+    std::unordered_map<StageHash, Duration> stages;
+    std::uint64_t launches = 0;
     std::uint64_t last_heartbeat = 0;
     std::uint64_t last_release = 0;
     wire::Release open_release;  ///< to go with the next launch, or by itself soon
@@ -157,6 +166,7 @@ class ClusterDriver {
     bool launched = false;
     WorkerId worker;  // the following once launched
     wire::LaunchId launch;
+    std::uint64_t order = 0;        ///< of the launch among all of the worker
     std::optional<SteadyTime> due;  ///< when its worker must know of it; not before it is sent
     SteadyTime progress_at{};
     std::optional<std::uint64_t> steps;  ///< once it was seen to run
@@ -172,6 +182,7 @@ class ClusterDriver {
   void absorb_membership(SteadyTime now);
   void on_lost(const Membership::Lost& lost, SteadyTime now);
   void refuse(WorkerId from, AttemptId attempt);
+  static void note_stage(Worker& worker, StageHash stage, const TaskOutcome& outcome);
   void forgive_absence(SteadyTime at);
   void stray_ended(Slot& slot, SteadyTime now);
   void reconcile(WorkerId id, std::uint32_t slot, const wire::SlotStatus& status, SteadyTime echo,
@@ -180,6 +191,10 @@ class ClusterDriver {
   void resend_releases(WorkerId id, Worker& worker, std::uint64_t done, SteadyTime now);
 
   void place_waiting(SteadyTime now);
+  void place_ahead(SteadyTime now);
+  std::optional<WorkerId> choose(const Attempt& attempt,
+                                 const std::vector<PlacementCandidate>& candidates, SteadyTime now);
+  static std::uint32_t most_launches(const Worker& worker, const TaskSpec& task);
   template <class Choose>
   void place(std::deque<AttemptId>& queue, bool resident, SteadyTime now, const Choose& choose);
   void put(Attempt& attempt, WorkerId on, SteadyTime now);
@@ -191,7 +206,7 @@ class ClusterDriver {
 
   wire::Release take_release(Worker& worker, SteadyTime now);
   void send(WorkerId worker, wire::ToWorker message) {
-    actions_.push_back(Send{worker, std::move(message)});
+    actions_.push_back(Send{worker, std::move(message), 0});
   }
 
   const Options options_;

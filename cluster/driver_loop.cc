@@ -274,9 +274,9 @@ void DriverLoop::perform(ClusterDriver::Action action) {
 
 void DriverLoop::send(const ClusterDriver::Send& what) {
   const auto* launch = std::get_if<wire::Launch>(&what.message);
-  const std::string peer =
-      launch != nullptr ? routing_id({what.worker, ChannelName::Kind::kSlot, launch->launch.slot})
-                        : routing_id({what.worker, ChannelName::Kind::kControl, 0});
+  const std::string peer = launch != nullptr
+                               ? routing_id({what.worker, ChannelName::Kind::kSlot, what.thread})
+                               : routing_id({what.worker, ChannelName::Kind::kControl, 0});
   std::string frame;
   try {
     frame = to_frame(what.message, options_.boot.key);

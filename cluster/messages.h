@@ -49,6 +49,26 @@ struct Opened {
 // --- worker to driver ---
 
 /// Repeated until answered with `Registered` or `Refused`.
+/// How the slots of a worker are numbered: the first of each thread that runs tasks; then those for
+/// resident tasks, which have a thread each; then `ahead` more of each of the former, for what it
+/// is sent before it has ended the one before. A thread runs what it is sent in that order, and
+/// each slot has one launch at a time.
+struct SlotLayout {
+  std::uint32_t threads = 0;
+  std::uint32_t resident = 0;
+  std::uint32_t ahead = 0;
+
+  std::uint32_t slots() const { return threads + resident + ahead * threads; }
+  std::uint32_t slots_of(std::uint32_t thread) const { return thread < threads ? 1 + ahead : 1; }
+  /// Slot i of a thread, those for resident tasks too.
+  std::uint32_t slot_of(std::uint32_t thread, std::uint32_t i) const {
+    return i == 0 ? thread : resident + i * threads + thread;
+  }
+  std::uint32_t thread_of(std::uint32_t slot) const {
+    return slot < threads + resident ? slot : (slot - resident) % threads;
+  }
+};
+
 struct Register {
   WorkerId worker;
   std::int64_t pid = 0;
@@ -57,10 +77,12 @@ struct Register {
   std::string shuffle_endpoint;   ///< where other workers fetch what it keeps
   /// More slots, for resident tasks, numbered behind the others.
   std::uint32_t resident_slots = 0;
+  std::uint32_t slots_ahead = 0;  ///< of each of the first `slots`, see SlotLayout
 
+  SlotLayout layout() const { return {slots, resident_slots, slots_ahead}; }
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & worker & pid & slots & modules & shuffle_endpoint & resident_slots;
+    ar & worker & pid & slots & modules & shuffle_endpoint & resident_slots & slots_ahead;
   }
 };
 

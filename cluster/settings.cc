@@ -78,6 +78,10 @@ const ConfigKey<std::int64_t> kStageCacheBytes(
 const ConfigKey<std::int64_t> kResidentSlots(
     "cluster.receivers-per-worker", 2,
     "receivers that a worker has room for, beside its slots; more of them wait (1 to 64)");
+const ConfigKey<std::int64_t> kTasksAhead(
+    "cluster.tasks-ahead", 7,
+    "tasks that a slot is sent while it still runs another, if tasks of their stage take less than "
+    "2 ms together (0 to 63)");
 
 }  // namespace
 
@@ -103,6 +107,7 @@ ClusterSettings ClusterSettings::from(const Config& config) {
   s.fetch_timeout = config.get(kFetchTimeout, 10ms, 1h) * kTimeoutScale;
   s.stage_cache_bytes = config.get(kStageCacheBytes, 0, 1 << 30);
   s.resident_slots = static_cast<std::uint32_t>(config.get(kResidentSlots, 1, 64));
+  s.tasks_ahead = static_cast<std::uint32_t>(config.get(kTasksAhead, 0, 63));
   return s;
 }
 

@@ -32,6 +32,7 @@ struct ClusterSettings {
   Duration fetch_timeout{};
   std::uint64_t stage_cache_bytes = 0;
   std::uint32_t resident_slots = 0;
+  std::uint32_t tasks_ahead = 0;
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
@@ -39,6 +40,7 @@ struct ClusterSettings {
     ar & locality_wait & worker_start_timeout & start_attempts & restart_backoff;
     ar & restart_backoff_max & restart_reset & stop_grace & lost_worker_linger & inline_bytes;
     ar & frame_bytes & fetch_window_bytes & fetch_timeout & stage_cache_bytes & resident_slots;
+    ar & tasks_ahead;
   }
 };
 

@@ -64,9 +64,16 @@ TaskExecutor::Options executor_options(const WorkerBoot& boot) {
   return options;
 }
 
+wire::SlotLayout layout_of(const WorkerBoot& boot) {
+  constexpr std::uint32_t kMostAhead = 1024;  // so that they fit into a heartbeat
+  return {boot.slots, boot.settings.resident_slots,
+          std::min(boot.settings.tasks_ahead, kMostAhead / boot.slots)};
+}
+
 WorkerState::Options state_options(const WorkerBoot& boot) {
   return {{boot.self, getpid(), boot.slots, loaded_modules(),
-           exchange_endpoint(boot.directory, boot.self), boot.settings.resident_slots},
+           exchange_endpoint(boot.directory, boot.self), boot.settings.resident_slots,
+           layout_of(boot).ahead},
           boot.settings.worker_start_timeout,
           boot.settings.driver_timeout};
 }
@@ -81,9 +88,9 @@ WorkerState::Options state_options(const WorkerBoot& boot) {
 ///
 /// Threads: the control thread (the process's main thread) registers, cancels, frees and ends; each
 /// slot, those for resident tasks too, has a thread that waits for a task on a socket of its own,
-/// runs it and answers there, so that nothing is handed from thread to thread; one thread sends
-/// heartbeats, one serves blocks, one waits for the driver's end. What they know in common is
-/// `state_`, under one mutex.
+/// runs it and answers there, so that nothing is handed from thread to thread (slots for tasks that
+/// are sent ahead share it, see wire::SlotLayout); one thread sends heartbeats, one serves blocks,
+/// one waits for the driver's end. What they know in common is `state_`, under one mutex.
 class WorkerProcess {
  public:
   explicit WorkerProcess(WorkerBoot boot)
@@ -94,8 +101,9 @@ class WorkerProcess {
         executor_(executor_options(boot_), &fetcher_, &replicator_),
         server_(context_, exchange_endpoint(boot_.directory, boot_.self), boot_.key,
                 executor_.blocks(), end_process),
-        slots_(boot_.slots + boot_.settings.resident_slots),
-        progress_(slots_),
+        layout_(layout_of(boot_)),
+        threads_of_slots_(layout_.threads + layout_.resident),
+        progress_(threads_of_slots_),
         state_(state_options(boot_),
                [this](StageHash hash) { return executor_.knows_stage(hash); }) {
     for (auto& progress : progress_) progress = std::make_unique<TaskExecutor::Progress>();
@@ -103,9 +111,9 @@ class WorkerProcess {
 
   /// Returns when it is time to end; false if slots still run user code.
   bool serve() {
-    for (std::uint32_t slot = 0; slot < slots_; ++slot) {
-      threads_.emplace_back([this, slot] {  // open to signals: user code may want them
-        until_context_ends([&] { serve_slot(slot); }, end_process);
+    for (std::uint32_t thread = 0; thread < threads_of_slots_; ++thread) {
+      threads_.emplace_back([this, thread] {  // open to signals: user code may want them
+        until_context_ends([&] { serve_slots(thread); }, end_process);
         const std::scoped_lock lock(mutex_);
         --open_slots_;
         changed_.notify_all();
@@ -114,7 +122,7 @@ class WorkerProcess {
     {
       std::unique_lock lock(mutex_);
       const bool open = changed_.wait_for(lock, boot_.settings.worker_start_timeout,
-                                          [&] { return open_slots_ == slots_; });
+                                          [&] { return open_slots_ == threads_of_slots_; });
       if (!open) throw Error(ErrorCode::kUnreachable, "cannot reach its driver");
     }
     threads_.push_back(
@@ -178,7 +186,7 @@ class WorkerProcess {
     WorkerState::Actions actions = event(state_);
     for (const WorkerState::Action& action : actions) {
       const auto* stop = std::get_if<WorkerState::StopRunning>(&action);
-      if (stop != nullptr) progress_[stop->slot]->cancelled.store(true, std::memory_order_relaxed);
+      if (stop != nullptr) progress_of(stop->slot).cancelled.store(true, std::memory_order_relaxed);
     }
     return actions;
   }
@@ -210,7 +218,7 @@ class WorkerProcess {
 
   void run(zmq::socket_t& socket, const WorkerState::Run& task) {
     fetcher_.add_peers(task.peers);
-    TaskExecutor::Progress& progress = *progress_[task.launch.slot];
+    TaskExecutor::Progress& progress = progress_of(task.launch.slot);
     std::unique_ptr<Host> host;
     if (task.task->resident) host = std::make_unique<Host>(*this, socket, task.launch, progress);
     auto outcome = executor_.run(*task.task, progress, host.get());
@@ -241,8 +249,13 @@ class WorkerProcess {
         size, limit)};
   }
 
-  void serve_slot(std::uint32_t slot) {
-    auto socket = connect(ChannelName::Kind::kSlot, slot);
+  /// Of the thread that runs what is launched in the slot.
+  TaskExecutor::Progress& progress_of(std::uint32_t slot) {
+    return *progress_[layout_.thread_of(slot)];
+  }
+
+  void serve_slots(std::uint32_t thread) {
+    auto socket = connect(ChannelName::Kind::kSlot, thread);
     send(socket, wire::Open{});
     while (!receive(socket, std::chrono::milliseconds(-1))) continue;
     {
@@ -254,7 +267,7 @@ class WorkerProcess {
       auto message = receive(socket, std::chrono::milliseconds(-1));
       if (!message) continue;
       perform(socket, feed([&](WorkerState& state) {
-                auto& progress = *progress_[slot];
+                auto& progress = *progress_[thread];
                 progress.steps.store(0, std::memory_order_relaxed);
                 progress.records.store(0, std::memory_order_relaxed);
                 progress.cancelled.store(false, std::memory_order_relaxed);
@@ -265,7 +278,7 @@ class WorkerProcess {
 
   void send_heartbeats() {
     auto socket = connect(ChannelName::Kind::kHeartbeat);
-    std::vector<std::uint64_t> steps(slots_);
+    std::vector<std::uint64_t> steps(layout_.slots());
     for (SteadyTime next = now();; next += boot_.settings.heartbeat_interval) {
       for (SteadyTime at = now(); at < next; at = now()) {
         auto message = receive(socket, std::chrono::ceil<std::chrono::milliseconds>(next - at));
@@ -276,8 +289,8 @@ class WorkerProcess {
                       now() - boot_.settings.heartbeat_interval);  // not in bursts after a freeze
       const std::uint64_t rss = rss_bytes();
       std::unique_lock lock(mutex_);
-      for (std::uint32_t i = 0; i < slots_; ++i) {
-        steps[i] = progress_[i]->steps.load(std::memory_order_relaxed);
+      for (std::uint32_t slot = 0; slot < steps.size(); ++slot) {
+        steps[slot] = progress_of(slot).steps.load(std::memory_order_relaxed);
       }
       const auto beat = state_.heartbeat(steps, rss);
       lock.unlock();
@@ -414,8 +427,9 @@ class WorkerProcess {
   Replicator replicator_;
   TaskExecutor executor_;
   BlockServer server_;
-  const std::uint32_t slots_;                                      // with those for resident tasks
-  std::vector<std::unique_ptr<TaskExecutor::Progress>> progress_;  // by slot
+  const wire::SlotLayout layout_;
+  const std::uint32_t threads_of_slots_;                           // with those for resident tasks
+  std::vector<std::unique_ptr<TaskExecutor::Progress>> progress_;  // by thread
 
   std::mutex hosts_mutex_;
   std::map<AttemptId, Host*> hosts_;  // guarded by hosts_mutex_

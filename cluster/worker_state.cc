@@ -23,7 +23,7 @@ constexpr std::size_t kReleased = 1024;
 WorkerState::WorkerState(Options options, std::function<bool(StageHash)> knows_stage)
     : options_(std::move(options)),
       knows_stage_(std::move(knows_stage)),
-      slots_(options_.introduction.slots + options_.introduction.resident_slots) {}
+      slots_(options_.introduction.layout().slots()) {}
 
 WorkerState::Actions WorkerState::start(SteadyTime now) {
   started_ = last_heard_ = now;
@@ -186,7 +186,8 @@ void WorkerState::end(std::string reason, SteadyTime deadline, SteadyTime now, A
   end_deadline_ = std::min(end_deadline_, deadline);
   enter(State::kEnding);
   end_reason_ = std::move(reason);
-  for (std::uint32_t i = options_.introduction.slots; i < slots_.size(); ++i) {
+  const wire::SlotLayout layout = options_.introduction.layout();
+  for (std::uint32_t i = layout.threads; i < layout.threads + layout.resident; ++i) {
     if (slots_[i].task != nullptr) actions.push_back(StopRunning{i});  // they never end otherwise
   }
   next_timer_ = std::min(next_timer_, end_deadline_);

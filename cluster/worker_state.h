@@ -73,7 +73,7 @@ class WorkerState {
   WorkerState(Options options, std::function<bool(StageHash)> knows_stage);
 
   Actions start(SteadyTime now);
-  /// A `Launch` must not be given before the slot's last run has `finished`.
+  /// A `Launch` must not be given before the last run of its slot's thread has `finished`.
   Actions received(wire::ToWorker message, SteadyTime now);
   Actions finished(std::uint32_t slot, TaskOutcome outcome, SteadyTime now);
   /// What is to be run needs its stage, which was dropped since the launch was accepted.
@@ -83,7 +83,7 @@ class WorkerState {
   /// Retries, and ends that are due. Every now and then, and at `next_deadline`.
   Actions on_timer(SteadyTime now);
   SteadyTime next_deadline() const { return next_timer_; }
-  /// `steps[i]` is the progress of slot i. Empty unless registered.
+  /// `steps[i]` is the progress of slot i, that is of its thread. Empty unless registered.
   std::optional<wire::Heartbeat> heartbeat(std::span<const std::uint64_t> steps,
                                            std::uint64_t rss_bytes);
 

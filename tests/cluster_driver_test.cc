@@ -37,8 +37,11 @@ const ProcessExit kCrashed{ProcessExit::Kind::kSignalled, SIGSEGV};
 class Cluster {
  public:
   explicit Cluster(std::uint32_t places, std::uint32_t slots = 1, ClusterSettings with = settings(),
-                   std::uint32_t resident_slots = 0)
-      : slots_(slots), resident_slots_(resident_slots), driver_({with, places, {{5, "job"}}}) {
+                   std::uint32_t resident_slots = 0, std::uint32_t slots_ahead = 0)
+      : slots_(slots),
+        resident_slots_(resident_slots),
+        slots_ahead_(slots_ahead),
+        driver_({with, places, {{5, "job"}}}) {
     driver_.start(now);
     collect();
   }
@@ -54,7 +57,7 @@ class Cluster {
 
   void register_worker(WorkerId worker, std::vector<ModuleId> modules = {{5, "job"}}) {
     say(worker, wire::Register{worker, 100, slots_, std::move(modules),
-                               "ipc:///" + to_string(worker), resident_slots_});
+                               "ipc:///" + to_string(worker), resident_slots_, slots_ahead_});
   }
 
   void say(WorkerId from, wire::ToDriver message) {
@@ -197,8 +200,32 @@ class Cluster {
 
   const std::uint32_t slots_;
   const std::uint32_t resident_slots_;
+  const std::uint32_t slots_ahead_;
   ClusterDriver driver_;
   std::map<WorkerId, std::uint64_t> beats_;
+};
+
+/// What a task that takes so long answers.
+Done done_in(Duration time) {
+  Done done;
+  done.metrics.run_time = time;
+  return done;
+}
+
+/// One worker with one thread, and `ahead` more slots of it, that knows how long tasks take.
+struct ClusterWithRoomAhead : Cluster {
+  explicit ClusterWithRoomAhead(std::uint32_t ahead, Duration task_time)
+      : Cluster(1, 1, settings(), 0, ahead) {
+    up();
+    launch(1, 0);
+    answer(1, done_in(task_time));
+    actions.clear();
+  }
+  std::size_t launched_of(AttemptId first, AttemptId last) const {
+    std::size_t count = 0;
+    for (AttemptId id = first; id <= last; ++id) count += launched.count(id);
+    return count;
+  }
 };
 
 // --- membership ---
@@ -598,6 +625,104 @@ TEST(ClusterPlacement, QueuesWhenAllSlotsAreBusyAndGoesOnInOrder) {
   cluster.answer(2);
   EXPECT_TRUE(cluster.is_launched(3));
   EXPECT_FALSE(cluster.is_launched(4));
+}
+
+TEST(ClusterAhead, ShortTasksAreSentWhileOthersRunEachIntoASlotOfItsOwn) {
+  ClusterWithRoomAhead cluster(3, 10us);
+  for (AttemptId id = 2; id <= 7; ++id) cluster.launch(id, 0);
+  ASSERT_EQ(cluster.launched_of(2, 7), 4U);
+  std::set<std::uint32_t> slots;
+  for (AttemptId id = 2; id <= 5; ++id) slots.insert(cluster.launched.at(id).second.slot);
+  EXPECT_EQ(slots.size(), 4U);
+  for (const auto& action : cluster.actions) {
+    const auto* send = std::get_if<ClusterDriver::Send>(&action);
+    EXPECT_TRUE(send == nullptr || send->thread == 0U);
+  }
+  cluster.answer(2, done_in(10us));
+  EXPECT_EQ(cluster.launched_of(2, 7), 5U) << "and the next as soon as there is a slot";
+}
+
+TEST(ClusterAhead, NothingIsSentBehindTasksThatTakeLongerOrAreNotKnown) {
+  ClusterWithRoomAhead slow(3, 3ms);
+  slow.launch(2, 0);
+  slow.launch(3, 0);
+  EXPECT_EQ(slow.launched_of(2, 3), 1U);
+
+  Cluster fresh(1, 1, settings(), 0, 3);
+  fresh.up();
+  fresh.launch(2, 0);
+  fresh.launch(3, 0);
+  EXPECT_FALSE(fresh.is_launched(3));
+}
+
+TEST(ClusterAhead, AsMuchAsBeginsSoon) {
+  ClusterWithRoomAhead cluster(7, 600us);
+  for (AttemptId id = 2; id <= 9; ++id) cluster.launch(id, 0);
+  EXPECT_EQ(cluster.launched_of(2, 9), 4U) << "of 600 us each, three begin within 2 ms";
+}
+
+TEST(ClusterAhead, OneLongTaskIsRememberedForAWhile) {
+  ClusterWithRoomAhead cluster(7, 10us);
+  cluster.launch(2, 0);
+  cluster.answer(2, done_in(1s));
+  cluster.launch(3, 0);
+  cluster.answer(3, done_in(10us));
+  cluster.launch(4, 0);
+  cluster.launch(5, 0);
+  EXPECT_FALSE(cluster.is_launched(5));
+}
+
+TEST(ClusterAhead, TasksGoToIdleThreadsFirst) {
+  Cluster cluster(2, 1, settings(), 0, 3);
+  cluster.up();
+  cluster.launch(1, 0);
+  cluster.answer(1, done_in(10us));
+  cluster.launch(2, 0);
+  cluster.launch(3, 1);
+  EXPECT_EQ(cluster.worker_of(2).slot, 0U);
+  EXPECT_EQ(cluster.worker_of(3).slot, 1U);
+}
+
+TEST(ClusterAhead, OnlyWhatRanIsToBlameForACrash) {
+  ClusterWithRoomAhead cluster(3, 10us);
+  for (AttemptId id = 2; id <= 4; ++id) cluster.launch(id, 0);
+  cluster.answer(2, done_in(10us));
+  cluster.launch(5, 0);  // into the first slot, but behind the others
+  cluster.actions.clear();
+  cluster.exited({0, 1}, kCrashed);
+  std::map<AttemptId, bool> blamed;
+  for (const auto& told : cluster.take<ClusterDriver::TellOutcome>()) {
+    blamed[told.attempt] = std::get<AttemptLost>(told.outcome).blame;
+  }
+  EXPECT_EQ(blamed, (std::map<AttemptId, bool>{{3, true}, {4, false}, {5, false}}));
+}
+
+TEST(ClusterAhead, WhatWaitsBehindATaskThatTakesLongAfterAllIsTakenBack) {
+  ClusterWithRoomAhead cluster(1, 10us);
+  cluster.launch(2, 0);
+  cluster.launch(3, 0);
+  ASSERT_TRUE(cluster.is_launched(3));
+  cluster.actions.clear();
+  cluster.pass(1500ms);
+  cluster.beat({0, 1}, {cluster.running(2, 5), {}});
+  EXPECT_FALSE(std::get<AttemptLost>(cluster.outcome_of(3)).blame);
+  const auto cancelled = cluster.sent<wire::Cancel>();
+  ASSERT_EQ(cancelled.size(), 1U) << "so that it is not run when its turn comes";
+  EXPECT_EQ(cancelled[0].second.launch.attempt, 3U);
+}
+
+TEST(ClusterAhead, CopiesAndTasksThatWorkOnStateWaitForAThread) {
+  ClusterWithRoomAhead cluster(3, 10us);
+  cluster.launch(2, 0);
+  TaskSpec copy;
+  copy.attempt = 3;
+  copy.copy_of = 99;
+  cluster.launch(copy);
+  TaskSpec stateful;
+  stateful.attempt = 4;
+  stateful.states.emplace_back();
+  cluster.launch(stateful);
+  EXPECT_EQ(cluster.launched_of(3, 4), 0U);
 }
 
 TEST(ClusterPlacement, TasksWaitForTheFirstWorker) {

@@ -62,6 +62,7 @@ class Simulation {
         poison_(poison),
         places_(between(1, 3)),
         slots_(between(1, 2)),
+        ahead_(static_cast<std::uint32_t>(between(0, 2))),
         weather_(forecast()),
         scheduler_({poison ? 4U : kWithoutLimit, kWithoutLimit, kWithoutLimit}),
         driver_(options()) {
@@ -117,8 +118,9 @@ class Simulation {
     std::set<StageHash> stages;
     std::set<std::pair<DatasetId, std::uint32_t>> replicas;  ///< came from other workers
   };
+  /// A thread that runs what is launched in its slots.
   struct SimSlot {
-    std::deque<wire::ToWorker> inbox;  ///< its thread is busy
+    std::deque<wire::ToWorker> inbox;  ///< it is busy
     std::optional<WorkerState::Run> task;
     std::uint64_t run = 0;  ///< tells the end of this run from that of an earlier one
     std::uint64_t records = 0;
@@ -129,7 +131,8 @@ class Simulation {
     WorkerId id;
     std::unique_ptr<WorkerState> state;  ///< null: it never registers
     Store store;
-    std::vector<SimSlot> slots;
+    std::vector<SimSlot> slots;  ///< threads
+    wire::SlotLayout layout;
     std::set<WorkerId> lost_peers;
     SteadyTime frozen_until{};
   };
@@ -503,9 +506,12 @@ class Simulation {
       Process* started = find(id);
       if (started == nullptr) return;
       started->slots.resize(slots_);
+      started->layout = {static_cast<std::uint32_t>(slots_), 0, ahead_};
       started->state = std::make_unique<WorkerState>(
           WorkerState::Options{
-              {id, 1, static_cast<std::uint32_t>(slots_), {{1, "job"}}, to_string(id)}, 10s, 20s},
+              {id, 1, static_cast<std::uint32_t>(slots_), {{1, "job"}}, to_string(id), 0, ahead_},
+              10s,
+              20s},
           [started](StageHash hash) { return started->store.stages.count(hash) != 0; });
       act(id, started->state->start(now_));
       worker_timer(id);
@@ -558,8 +564,12 @@ class Simulation {
   void heartbeat(WorkerId id) {
     on_worker(id, [this, id](Process& process) {
       std::vector<std::uint64_t> records;
-      for (SimSlot& slot : process.slots)
-        records.push_back(slot.hangs ? slot.records : ++slot.records);
+      for (SimSlot& slot : process.slots) {
+        if (!slot.hangs) ++slot.records;
+      }
+      for (std::uint32_t i = 0; i < process.layout.slots(); ++i) {
+        records.push_back(process.slots[process.layout.thread_of(i)].records);
+      }
       if (const auto beat = process.state->heartbeat(records, 1)) send_to_driver(id, *beat);
       after(200ms, [this, id] { heartbeat(id); });
     });
@@ -569,8 +579,9 @@ class Simulation {
     on_worker(to, [this, to, message = std::move(message)](Process& process) mutable {
       if (process.state == nullptr) return;
       if (const auto* launch = std::get_if<wire::Launch>(&message)) {
-        process.slots[launch->launch.slot].inbox.push_back(std::move(message));
-        next_in_slot(to, launch->launch.slot);
+        const std::uint32_t thread = process.layout.thread_of(launch->launch.slot);
+        process.slots[thread].inbox.push_back(std::move(message));
+        next_in_slot(to, thread);
       } else {
         act(to, process.state->received(std::move(message), now_));
       }
@@ -597,11 +608,13 @@ class Simulation {
       } else if (auto* run = std::get_if<WorkerState::Run>(&action)) {
         begin(*process, std::move(*run));
       } else if (const auto* stop = std::get_if<WorkerState::StopRunning>(&action)) {
-        SimSlot& slot = process->slots[stop->slot];
+        const std::uint32_t index = process->layout.thread_of(stop->slot);
+        SimSlot& slot = process->slots[index];
+        if (!slot.task || slot.task->launch.slot != stop->slot) broken("what is stopped runs not");
         slot.cancelled = true;
         if (!slot.hangs)
           after(time_up_to(1ms),
-                [this, id, index = stop->slot, run_id = slot.run] { end_task(id, index, run_id); });
+                [this, id, index, run_id = slot.run] { end_task(id, index, run_id); });
       } else if (const auto* free = std::get_if<WorkerState::Free>(&action)) {
         BlockStore& blocks = *process->store.blocks;
         for (const ShuffleId shuffle : free->shuffles) blocks.release_shuffle(shuffle);
@@ -621,7 +634,7 @@ class Simulation {
 
   void begin(Process& process, WorkerState::Run run) {
     const WorkerId id = process.id;
-    const std::uint32_t index = run.launch.slot;
+    const std::uint32_t index = process.layout.thread_of(run.launch.slot);
     SimSlot& slot = process.slots[index];
     if (slot.task) broken("a slot runs two tasks");
     if (run.task->program->bytes.empty() &&
@@ -667,9 +680,10 @@ class Simulation {
     const WorkerId id = process.id;
     SimSlot& slot = process.slots[index];
     ran_.insert({slot.task->launch.attempt, id});
+    const std::uint32_t of = slot.task->launch.slot;
     slot.task.reset();
     ++slot.run;
-    act(id, process.state->finished(index, std::move(outcome), now_));
+    act(id, process.state->finished(of, std::move(outcome), now_));
     next_in_slot(id, index);
   }
 
@@ -815,6 +829,7 @@ class Simulation {
   const bool poison_;
   const std::uint64_t places_;
   const std::uint64_t slots_;
+  const std::uint32_t ahead_;
   Weather weather_;
   const FrameKey key_{7, {1, 2, 3}};
 

@@ -20,9 +20,11 @@ constexpr StageHash kStage = 77;
 /// A worker of two slots, unless said otherwise, whose driver, tasks and clock are the test.
 class Worker {
  public:
-  explicit Worker(std::uint32_t slots = 2, std::uint32_t resident_slots = 0)
-      : state_({{{0, 1}, 100, slots, {{5, "job"}}, "ipc:///x", resident_slots}, 15s, 60s},
-               [this](StageHash stage) { return known.count(stage) != 0; }) {
+  explicit Worker(std::uint32_t slots = 2, std::uint32_t resident_slots = 0,
+                  std::uint32_t slots_ahead = 0)
+      : state_(
+            {{{0, 1}, 100, slots, {{5, "job"}}, "ipc:///x", resident_slots, slots_ahead}, 15s, 60s},
+            [this](StageHash stage) { return known.count(stage) != 0; }) {
     collect(state_.start(now));
   }
 
@@ -185,6 +187,50 @@ TEST(WorkerRuns, NothingInASlotItDoesNotHave) {
   Worker worker;
   worker.registered().launch(2, 1, 7);
   EXPECT_TRUE(worker.actions.empty());
+}
+
+TEST(WorkerRuns, WhatAThreadWasSentAheadInSlotsOfItsOwn) {
+  Worker worker(1, 1, 2);
+  worker.registered().launch(0, 1, 7);
+  worker.finish(0);
+  worker.launch(2, 1, 8);
+  worker.finish(2);
+  worker.launch(3, 1, 9);
+  EXPECT_EQ(worker.take<WorkerState::Run>().size(), 3U);
+  const auto beat = worker.beat({0, 0, 5, 5});
+  ASSERT_EQ(beat.slots.size(), 4U);
+  EXPECT_TRUE(beat.slots[0].unsettled);
+  EXPECT_TRUE(beat.slots[2].unsettled) << "each outcome is kept until it is settled";
+  EXPECT_TRUE(beat.slots[3].running);
+  EXPECT_EQ(beat.slots[3].steps, 5U);
+}
+
+TEST(WorkerRuns, NothingThatWasCancelledWhileItWaitedForItsThread) {
+  Worker worker(1, 0, 1);
+  worker.registered().launch(0, 1, 7);
+  worker.hear(wire::Cancel{{1, 1, 8}});
+  EXPECT_TRUE(worker.take<WorkerState::StopRunning>().empty());
+  worker.finish(0);
+  worker.actions.clear();
+  worker.launch(1, 1, 8);
+  EXPECT_TRUE(worker.take<WorkerState::Run>().empty());
+  const auto outcomes = worker.sent<wire::Outcome>();
+  ASSERT_EQ(outcomes.size(), 1U);
+  EXPECT_TRUE(std::holds_alternative<Cancelled>(outcomes[0].outcome));
+}
+
+TEST(SlotLayout, GivesEveryThreadItsSlots) {
+  const wire::SlotLayout layout{3, 2, 4};
+  std::set<std::uint32_t> all;
+  for (std::uint32_t thread = 0; thread < 5; ++thread) {
+    EXPECT_EQ(layout.slots_of(thread), thread < 3 ? 5U : 1U);
+    for (std::uint32_t i = 0; i < layout.slots_of(thread); ++i) {
+      EXPECT_EQ(layout.thread_of(layout.slot_of(thread, i)), thread);
+      all.insert(layout.slot_of(thread, i));
+    }
+  }
+  EXPECT_EQ(all.size(), layout.slots());
+  EXPECT_EQ(*all.rbegin() + 1, layout.slots());
 }
 
 TEST(WorkerStages, AnUnknownOneIsAskedForAndTheLaunchRunsWhenItComes) {
