@@ -63,7 +63,8 @@ class Fetch {
     const Segment* segment = nullptr;
     std::uint64_t asked = 0;
     std::uint64_t received = 0;
-    std::shared_ptr<char[]> buffer;  // of a segment that comes in several frames
+    std::shared_ptr<char[]> buffer;  // of a segment that comes in several frames, as the next
+    std::optional<StreamHash> hash;
     Bytes bytes;
 
     bool complete() const { return received == segment->size; }
@@ -190,11 +191,14 @@ class Fetch {
       if (wanted.buffer == nullptr) {
         wanted.buffer = std::make_shared_for_overwrite<char[]>(segment.size);
         wanted.bytes = Bytes({wanted.buffer.get(), segment.size}, wanted.buffer);
+        wanted.hash.emplace();
       }
       std::memcpy(wanted.buffer.get() + range.offset, data->data(), range.length);
+      wanted.hash->add(view(*data));  // now, while it is in the cache
     }
     wanted.received += range.length;
-    if (wanted.complete() && hash_bytes(wanted.bytes.view()) != segment.hash) {
+    if (wanted.complete() &&
+        (wanted.hash ? wanted.hash->value() : hash_bytes(wanted.bytes.view())) != segment.hash) {
       fail_one(worker, range.map_partition, "its bytes do not have the hash that was announced");
     }
   }

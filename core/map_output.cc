@@ -1,41 +1,86 @@
 #include "weir/core/map_output.h"
 
+#include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "weir/core/hash.h"
 
 namespace weir::internal {
 
+namespace {
+
+/// What this thread's last map task of each stage wrote, piece by piece. The next one will write
+/// about as much, and a piece that begins with room for it need not grow, which copies it.
+using PieceSizes = std::unordered_map<StageHash, std::vector<std::size_t>>;
+constexpr std::size_t kStages = 64;
+constexpr std::size_t kMostPieces = 1024;
+constexpr std::size_t kGrowsCheaply = 64 << 10;
+/// A piece that has got so much more is hashed as it grows, else at its end.
+constexpr std::size_t kHashedApart = 256 << 10;
+
+PieceSizes& last_sizes() {
+  thread_local PieceSizes sizes;
+  return sizes;
+}
+
+}  // namespace
+
+MapOutputWriter::MapOutputWriter(TaskRun& run, std::uint32_t reducers)
+    : run_(run), pieces_(reducers) {
+  const auto last = last_sizes().find(run.task().program->hash);
+  if (last == last_sizes().end() || last->second.size() != reducers) return;
+  for (std::uint32_t r = 0; r < reducers; ++r) {
+    const std::size_t size = last->second[r];
+    if (size <= kGrowsCheaply) continue;
+    pieces_[r].writer.reserve(
+        std::min<std::size_t>(size + size / 16, run.memory_budget() / 2 / reducers));
+  }
+}
+
+void MapOutputWriter::Piece::hash_new() {
+  if (!hash) hash.emplace();
+  hash->add(writer.view().substr(hashed));
+  hashed = writer.size();
+}
+
 void MapOutputWriter::spill_if_full() {
   std::uint64_t bytes = 0;
-  for (const SlimWriter& piece : pieces_) bytes += piece.size();
+  for (Piece& piece : pieces_) {
+    bytes += piece.writer.size();
+    // Now, while it is in the cache.
+    if (piece.writer.size() - piece.hashed >= kHashedApart) piece.hash_new();
+  }
   if (bytes > run_.memory_budget() / 2) spill();  // writers hold up to twice what they hold
 }
 
 void MapOutputWriter::spill() {
   std::vector<HeldBytes> parts;
   parts.reserve(pieces_.size());
-  for (SlimWriter& piece : pieces_) parts.emplace_back(piece.take());
+  for (Piece& piece : pieces_) {
+    piece.hash_new();
+    piece.hashed = 0;
+    parts.emplace_back(piece.writer.take());
+  }
   spilled_.push_back(run_.spill(parts));
 }
 
 HeldBytes MapOutputWriter::assemble(std::uint32_t reducer, std::uint64_t& hash) {
+  Piece& piece = pieces_[reducer];
   if (spilled_.empty()) {
-    Bytes bytes = pieces_[reducer].take();
-    hash = hash_bytes(bytes.view());
+    if (piece.hash) piece.hash_new();
+    Bytes bytes = piece.writer.take();
+    hash = piece.hash ? piece.hash->value() : hash_bytes(bytes.view());
     return HeldBytes(std::move(bytes));
   }
-  StreamHash running;
+  hash = piece.hash->value();
   std::string whole;
   std::uint64_t size = 0;
   for (const SpilledPieces& pieces : spilled_) size += pieces[reducer].size();
   whole.reserve(size);
   for (SpilledPieces& pieces : spilled_) {
-    const Bytes part = std::exchange(pieces[reducer], {}).get();
-    running.add(part.view());
-    whole += part.view();
+    whole += std::exchange(pieces[reducer], {}).get().view();
   }
-  hash = running.value();
   return HeldBytes(Bytes(std::move(whole)));
 }
 
@@ -64,6 +109,12 @@ Done MapOutputWriter::finish(std::uint32_t map_partition) {
     any_kept = true;
   }
   if (any_kept) run_.keep_map_output(map_partition, std::move(kept));
+  if (pieces_.size() <= kMostPieces && any_kept) {
+    if (last_sizes().size() >= kStages) last_sizes().clear();
+    std::vector<std::size_t>& sizes = last_sizes()[run_.task().program->hash];
+    sizes.clear();
+    for (const Segment& segment : output.segments) sizes.push_back(segment.size);
+  }
   return done;
 }
 

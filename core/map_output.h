@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "weir/core/hash.h"
 #include "weir/core/slim_archive.h"
 #include "weir/core/task_run.h"
 
@@ -13,10 +16,10 @@ namespace weir::internal {
 /// not depend on it. Used by the task's thread.
 class MapOutputWriter {
  public:
-  MapOutputWriter(TaskRun& run, std::uint32_t reducers) : run_(run), pieces_(reducers) {}
+  MapOutputWriter(TaskRun& run, std::uint32_t reducers);
 
   /// Where the next record for the reducer is to be written.
-  SlimWriter& piece(std::uint32_t reducer) { return pieces_[reducer]; }
+  SlimWriter& piece(std::uint32_t reducer) { return pieces_[reducer].writer; }
   /// To be called now and then, after every chunk, say.
   void spill_if_full();
   /// Keeps the output and says what to announce: pieces that are small enough travel inline.
@@ -26,12 +29,20 @@ class MapOutputWriter {
   /// All pieces as they were when memory was short.
   using SpilledPieces = std::vector<HeldBytes>;
 
+  struct Piece {
+    SlimWriter writer;
+    std::optional<StreamHash> hash;  ///< of a large one, in the order in which it is written
+    std::size_t hashed = 0;          ///< of what the writer has now
+
+    void hash_new();
+  };
+
   void spill();
   /// All of one reducer's, with its hash.
   HeldBytes assemble(std::uint32_t reducer, std::uint64_t& hash);
 
   TaskRun& run_;
-  std::vector<SlimWriter> pieces_;
+  std::vector<Piece> pieces_;
   std::vector<SpilledPieces> spilled_;
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <thread>
@@ -34,7 +35,9 @@ std::vector<T> sorted(std::vector<T> values) {
 }
 
 bool is_alive(pid_t pid) {
-  const std::string status = read_file("/proc/" + std::to_string(pid) + "/stat");
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string status;
+  std::getline(in, status);  // nothing, if it ends in between
   const std::size_t state = status.rfind(") ");
   return state != std::string::npos && status[state + 2] != 'Z';
 }
