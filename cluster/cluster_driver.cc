@@ -586,13 +586,13 @@ void ClusterDriver::put(Attempt& attempt, WorkerId on, SteadyTime now) {
   attempt.launched = true;
   attempt.worker = on;
   attempt.launch = {index, ++slot.sequence, attempt.task->attempt};
-  attempt.order = ++worker.launches;
   send_launch(attempt, worker.stages.count(attempt.task->program->hash) == 0, now);
 }
 
 void ClusterDriver::send_launch(Attempt& attempt, bool with_program, SteadyTime now) {
   attempt.due.reset();
   Worker& worker = workers_.at(attempt.worker);
+  attempt.order = ++worker.launches;
   actions_.push_back(
       Send{attempt.worker,
            wire::Launch{attempt.launch, with_program, attempt.task,

@@ -61,6 +61,7 @@ TaskExecutor::Options executor_options(const WorkerBoot& boot) {
   options.stage_cache_bytes = boot.settings.stage_cache_bytes;
   options.task_bytes = boot.memory.task_bytes;
   options.store = boot.memory.store_options();
+  options.compress = boot.memory.compress;
   return options;
 }
 

@@ -10,6 +10,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(libzmq REQUIRED IMPORTED_TARGET libzmq>=4.3.4)
 pkg_check_modules(rdkafka REQUIRED IMPORTED_TARGET rdkafka>=2.0.2)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(lz4 REQUIRED IMPORTED_TARGET liblz4)
 
 # The allocator of programs that link weir::weir. tcmalloc was the fastest of these over `scripts/bench
 # core` and memory_bench (bench/README.md); glibc's needs nothing.

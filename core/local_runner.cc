@@ -149,6 +149,7 @@ class LocalRunner final : public TaskRunner {
     options.inline_limit = 0;
     options.task_bytes = memory.task_bytes;
     options.store = memory.store_options();
+    options.compress = memory.compress;
     return options;
   }
 

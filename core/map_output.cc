@@ -1,9 +1,11 @@
 #include "weir/core/map_output.h"
 
 #include <algorithm>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
+#include "weir/core/compression.h"
 #include "weir/core/hash.h"
 
 namespace weir::internal {
@@ -16,6 +18,7 @@ using PieceSizes = std::unordered_map<StageHash, std::vector<std::size_t>>;
 constexpr std::size_t kStages = 64;
 constexpr std::size_t kMostPieces = 1024;
 constexpr std::size_t kGrowsCheaply = 64 << 10;
+constexpr std::size_t kWorthCompressing = 256;
 /// A piece that has got so much more is hashed as it grows, else at its end.
 constexpr std::size_t kHashedApart = 256 << 10;
 
@@ -48,8 +51,10 @@ void MapOutputWriter::spill_if_full() {
   std::uint64_t bytes = 0;
   for (Piece& piece : pieces_) {
     bytes += piece.writer.size();
-    // Now, while it is in the cache.
-    if (piece.writer.size() - piece.hashed >= kHashedApart) piece.hash_new();
+    // Now, while it is in the cache. Of what is compressed the hash is another.
+    if (!run_.options().compress && piece.writer.size() - piece.hashed >= kHashedApart) {
+      piece.hash_new();
+    }
   }
   if (bytes > run_.memory_budget() / 2) spill();  // writers hold up to twice what they hold
 }
@@ -65,13 +70,13 @@ void MapOutputWriter::spill() {
   spilled_.push_back(run_.spill(parts));
 }
 
-HeldBytes MapOutputWriter::assemble(std::uint32_t reducer, std::uint64_t& hash) {
+Bytes MapOutputWriter::assemble(std::uint32_t reducer, std::uint64_t& hash) {
   Piece& piece = pieces_[reducer];
   if (spilled_.empty()) {
     if (piece.hash) piece.hash_new();
     Bytes bytes = piece.writer.take();
     hash = piece.hash ? piece.hash->value() : hash_bytes(bytes.view());
-    return HeldBytes(std::move(bytes));
+    return bytes;
   }
   hash = piece.hash->value();
   std::string whole;
@@ -81,7 +86,7 @@ HeldBytes MapOutputWriter::assemble(std::uint32_t reducer, std::uint64_t& hash) 
   for (SpilledPieces& pieces : spilled_) {
     whole += std::exchange(pieces[reducer], {}).get().view();
   }
-  return HeldBytes(Bytes(std::move(whole)));
+  return Bytes(std::move(whole));
 }
 
 Done MapOutputWriter::finish(std::uint32_t map_partition) {
@@ -91,29 +96,35 @@ Done MapOutputWriter::finish(std::uint32_t map_partition) {
   output.worker = run_.options().self;
   output.segments.reserve(pieces_.size());
   std::vector<HeldBytes> kept(pieces_.size());
+  std::vector<std::size_t> sizes;
   bool any_kept = false;
   for (std::uint32_t r = 0; r < pieces_.size(); ++r) {
-    std::uint64_t hash = 0;
-    HeldBytes piece = assemble(r, hash);
     Segment& segment = output.segments.emplace_back();
     segment.map_partition = map_partition;
     segment.worker = output.worker;
+    Bytes piece = assemble(r, segment.hash);
+    sizes.push_back(piece.size());
+    if (run_.options().compress && piece.size() >= kWorthCompressing) {
+      std::string frame = compress(piece.view());
+      if (frame.size() < piece.size()) {
+        piece = Bytes(std::move(frame));
+        segment.hash = hash_bytes(piece.view());
+        segment.compressed = true;
+      }
+    }
     segment.size = piece.size();
-    segment.hash = hash;
     if (segment.size == 0) continue;
     if (segment.size <= run_.options().inline_limit) {
-      segment.inline_data = piece.get();
+      segment.inline_data = std::move(piece);
       continue;
     }
-    kept[r] = spilled_.empty() ? std::move(piece) : run_.spill({piece})[0];
+    kept[r] = spilled_.empty() ? HeldBytes(std::move(piece)) : run_.spill(piece);
     any_kept = true;
   }
   if (any_kept) run_.keep_map_output(map_partition, std::move(kept));
   if (pieces_.size() <= kMostPieces && any_kept) {
     if (last_sizes().size() >= kStages) last_sizes().clear();
-    std::vector<std::size_t>& sizes = last_sizes()[run_.task().program->hash];
-    sizes.clear();
-    for (const Segment& segment : output.segments) sizes.push_back(segment.size);
+    last_sizes()[run_.task().program->hash] = std::move(sizes);
   }
   return done;
 }

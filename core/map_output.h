@@ -39,7 +39,7 @@ class MapOutputWriter {
 
   void spill();
   /// All of one reducer's, with its hash.
-  HeldBytes assemble(std::uint32_t reducer, std::uint64_t& hash);
+  Bytes assemble(std::uint32_t reducer, std::uint64_t& hash);
 
   TaskRun& run_;
   std::vector<Piece> pieces_;

@@ -47,10 +47,11 @@ struct Segment {
   std::uint64_t size = 0;  ///< bytes; 0: nothing to fetch
   std::uint64_t hash = 0;  ///< XXH3 of the bytes
   std::optional<Bytes> inline_data;
+  bool compressed = false;  ///< size, hash and bytes are of what `internal::compress` made
 
   template <class Archive>
   void serialize(Archive& ar, unsigned) {
-    ar & map_partition & worker & size & hash & inline_data;
+    ar & map_partition & worker & size & hash & inline_data & compressed;
   }
 };
 

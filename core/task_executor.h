@@ -61,6 +61,7 @@ class TaskExecutor {
     /// What a task may hold before it spills.
     std::uint64_t task_bytes = std::numeric_limits<std::uint64_t>::max();
     BlockStore::Options store = {};
+    bool compress = false;  ///< map outputs
   };
 
   /// `fetcher` may be null where every segment is local, `replicator` where there is no other

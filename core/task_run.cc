@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "weir/core/compression.h"
 #include "weir/core/error.h"
 
 namespace weir {
@@ -106,6 +107,10 @@ void TaskRun::read_segments(const LeafInput& input,
   const auto here = [&](const Segment& segment) {
     return segment.inline_data.has_value() || segment.worker == worker_.options.self;
   };
+  const auto hand_on = [&](const Segment& segment, HeldBytes piece, bool is_shared) {
+    if (!segment.compressed) return consume(std::move(piece), is_shared);
+    consume(HeldBytes(decompress(piece.get().view())), false);
+  };
   // Runs of segments that are here are read in place; runs that are elsewhere are fetched together,
   // so that later ones travel while earlier ones are consumed.
   const auto& segments = input.segments;
@@ -116,7 +121,7 @@ void TaskRun::read_segments(const LeafInput& input,
     } else if (here(segments[i])) {
       const Segment& segment = segments[i++];
       if (segment.inline_data) {
-        consume(HeldBytes(*segment.inline_data), true);
+        hand_on(segment, HeldBytes(*segment.inline_data), true);
         continue;
       }
       const auto piece =
@@ -127,7 +132,7 @@ void TaskRun::read_segments(const LeafInput& input,
                            {segment.map_partition},
                            "the map output is not in the worker's own store"});
       }
-      consume(*piece, true);
+      hand_on(segment, *piece, true);
     } else {
       std::vector<const Segment*> remote;
       for (; i < segments.size() && !here(segments[i]); ++i) {
@@ -143,7 +148,7 @@ void TaskRun::read_segments(const LeafInput& input,
           input.shuffle, input.partition, remote,
           [&](const Segment& segment, const Bytes& bytes) {
             metrics_.bytes_fetched += segment.size;
-            consume(HeldBytes(bytes), false);
+            hand_on(segment, HeldBytes(bytes), false);
           },
           progress_.cancelled);
       if (is_cancelled()) signal(Cancelled{});

@@ -406,7 +406,11 @@ WEIR_TEST_OVER_MASTERS(RandomPipelines);
 
 TEST_P(RandomPipelines, AreWhatOneThreadMakesOfThem) {
   Context context(
-      Config().set("master", GetParam()).set("log-level", "error").set("memory", "1048576"));
+      Config()
+          .set("master", GetParam())
+          .set("log-level", "error")
+          .set("memory", "1048576")
+          .set("shuffle-compression", GetParam() == std::string("local[4]") ? "none" : "lz4"));
   context.set_checkpoint_dir(directory_);
   for (std::uint32_t seed = 0; seed < kSeeds; ++seed) {
     Pipelines pipelines(context, seed);

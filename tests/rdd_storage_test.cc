@@ -27,13 +27,18 @@ constexpr StorageLevel kLevels[] = {
     StorageLevel::kDisk2,         StorageLevel::kMemoryAndDisk2,
 };
 
-/// What tasks said of their spills.
+/// What tasks said of what they spilled and wrote.
 class Spills : public Listener {
  public:
   void on_task_ended(const TaskEnded& task) override {
     const std::scoped_lock lock(mutex_);
     bytes_ += task.metrics.bytes_spilled;
     times_ += task.metrics.spills;
+    written_ += task.metrics.bytes_written;
+  }
+  std::uint64_t written() const {
+    const std::scoped_lock lock(mutex_);
+    return written_;
   }
   std::uint64_t bytes() const {
     const std::scoped_lock lock(mutex_);
@@ -48,6 +53,7 @@ class Spills : public Listener {
   mutable std::mutex mutex_;
   std::uint64_t bytes_ = 0;
   std::uint64_t times_ = 0;
+  std::uint64_t written_ = 0;
 };
 
 class RddStorageTest : public ::testing::TestWithParam<const char*> {
@@ -233,6 +239,35 @@ TEST_P(RddStorageTest, WhatIsSpilledDoesNotDependOnTheNumberOfSlots) {
   };
   const auto first = twice();
   EXPECT_EQ(first, twice());
+}
+
+TEST_P(RddStorageTest, CompressedShufflesWriteLessAndGiveTheSame) {
+  std::uint64_t written[2] = {};
+  std::vector<std::pair<std::string, int>> sums[2];
+  for (const bool compress : {false, true}) {
+    Context context(little_memory().set("shuffle-compression", compress ? "lz4" : "none"));
+    const auto spills = std::make_shared<Spills>();
+    context.add_listener(spills);
+    const auto numbers = context.range(0, 60'000, 1, 4).map([](std::int64_t i) {
+      return std::pair(std::string("a word that is much like others ") + std::to_string(i % 20'000),
+                       static_cast<int>(i % 7));
+    });
+    const auto add = [](int a, int b) { return a + b; };
+    sums[compress ? 1 : 0] = sorted(numbers.reduce_by_key(add, 3).collect());
+    EXPECT_EQ(numbers.repartition(50).count(), 60'000);
+    EXPECT_EQ(numbers.sort_by_key().first().first, "a word that is much like others 0");
+    context.engine()->bus().flush();
+    written[compress ? 1 : 0] = spills->written();
+  }
+  EXPECT_EQ(sums[1], sums[0]);
+  EXPECT_LT(written[1], written[0] / 2);
+}
+
+TEST(RddCompression, IsOfAKindThatThereIs) {
+  const Error error = error_of(
+      [] { const Context context(config_of("local[1]").set("shuffle-compression", "zip")); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_NE(std::string(error.what()).find("none or lz4"), std::string::npos) << error.what();
 }
 
 TEST(RddSpillLimit, AFullDiskFailsTheJobWithItsPath) {

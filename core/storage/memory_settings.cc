@@ -21,6 +21,9 @@ const ConfigKey<std::string> kSpillDir(
     "spill-dir", "", "where workers put what does not fit into memory; empty: $TMPDIR, else /tmp");
 const ConfigKey<std::int64_t> kSpillLimit(
     "spill-limit", 0, "most bytes that a worker has there at a time (0: no limit)");
+const ConfigKey<std::string> kCompression(
+    "shuffle-compression", "none",
+    "of map outputs, in memory, on the disk and on their way: none or lz4");
 
 }  // namespace
 
@@ -48,6 +51,12 @@ MemorySettings MemorySettings::from(const Config& config, std::uint32_t workers,
   settings.spill_dir = config.get(kSpillDir);
   const auto limit = static_cast<std::uint64_t>(config.get(kSpillLimit, 0, kMost));
   settings.spill_limit = limit == 0 ? SpillFile::Options().limit : limit;
+  const std::string compression = config.get(kCompression);
+  if (compression != "none" && compression != "lz4") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "weir.shuffle-compression is '" + compression + "'; it can be none or lz4");
+  }
+  settings.compress = compression == "lz4";
   return settings;
 }
 
