@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <thread>
@@ -32,14 +31,6 @@ template <class T>
 std::vector<T> sorted(std::vector<T> values) {
   std::sort(values.begin(), values.end());
   return values;
-}
-
-bool is_alive(pid_t pid) {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
-  std::string status;
-  std::getline(in, status);  // nothing, if it ends in between
-  const std::size_t state = status.rfind(") ");
-  return state != std::string::npos && status[state + 2] != 'Z';
 }
 
 TEST(ClusterFaults, WorkerKilledInATaskLosesNothing) {

@@ -8,7 +8,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <random>
@@ -44,16 +43,6 @@ template <class T>
 std::vector<T> sorted(std::vector<T> values) {
   std::sort(values.begin(), values.end());
   return values;
-}
-
-/// This process's children that are workers.
-std::vector<pid_t> workers() {
-  std::vector<pid_t> found;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream children(task.path() / "children");
-    for (pid_t child = 0; children >> child;) found.push_back(child);
-  }
-  return found;
 }
 
 /// Of the process that runs the task, the first time that it gets here with the file's name.
@@ -110,7 +99,7 @@ TEST(CoreFaults, AWorkerKilledThatHoldsTheOnlyCopyOrOneOfTwo) {
                                           }))
                           .persist(level);
     const auto before = kept.collect();
-    const auto some = workers();
+    const auto some = workers_of(getpid());
     ASSERT_EQ(some.size(), 2U);
     kill(some[0], SIGKILL);
     EXPECT_EQ(kept.collect(), before);
@@ -130,7 +119,7 @@ TEST(CoreFaults, ALocalCheckpointWithASecondReplicaSurvivesItsWorker) {
                         .local_checkpoint();
   const auto before = kept.collect();
   ASSERT_TRUE(kept.is_checkpointed());
-  kill(workers().at(1), SIGKILL);
+  kill(workers_of(getpid()).at(1), SIGKILL);
   EXPECT_EQ(kept.collect(), before);
 }
 
@@ -167,7 +156,7 @@ TEST(CoreFaults, ABroadcastSurvivesTheWorkersThatHaveItsChunks) {
   }));
   const std::vector<std::size_t> expected(4, large.size());
   EXPECT_EQ(sizes.collect(), expected);
-  for (const pid_t worker : workers()) {
+  for (const pid_t worker : workers_of(getpid())) {
     kill(worker, SIGKILL);
     EXPECT_EQ(sizes.collect(), expected);
   }
@@ -265,7 +254,7 @@ TEST(CoreFaults, RandomKillsOverAFixedSetOfJobs) {
     while (left.load() > 0 && !stopped.stop_requested()) {
       const auto wait = std::chrono::milliseconds(20 + random() % 150);
       eventually([&] { return stopped.stop_requested(); }, wait);
-      const auto all = workers();
+      const auto all = workers_of(getpid());
       if (all.empty()) continue;
       kill(all[random() % all.size()], SIGKILL);
       --left;

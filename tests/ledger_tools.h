@@ -6,7 +6,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <random>
 #include <sstream>
@@ -83,29 +82,6 @@ inline Totals read_ledger(const std::string& path) {
   std::int64_t count = 0;
   while (in >> key >> count) totals[key] = count;
   return totals;
-}
-
-/// The processes that `driver` started from its own program: its workers.
-inline std::vector<pid_t> workers_of(pid_t driver) {
-  const std::string proc = "/proc/" + std::to_string(driver) + "/exe";
-  std::vector<pid_t> pids;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    const std::string stat = read_file(entry.path() / "stat");
-    const std::size_t behind_name = stat.rfind(") ");
-    if (behind_name == std::string::npos) continue;
-    std::istringstream in(stat.substr(behind_name + 2));
-    char state = 0;
-    pid_t parent = 0;
-    in >> state >> parent;
-    std::error_code error;
-    const auto program = std::filesystem::read_symlink(entry.path() / "exe", error);
-    if (parent == driver && state != 'Z' && program == std::filesystem::read_symlink(proc, error)) {
-      pids.push_back(std::stoi(name));
-    }
-  }
-  return pids;
 }
 
 inline std::uint64_t choose_seed() {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -9,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -49,6 +52,33 @@ inline void write_file(const std::string& path, const std::string& content) {
 inline std::string read_file(const std::string& path) {
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// Whether the process is there and has not ended.
+inline bool is_alive(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string status;
+  std::getline(in, status);  // nothing, if it ends in between
+  const std::size_t state = status.rfind(") ");
+  return state != std::string::npos && status[state + 2] != 'Z';
+}
+
+/// The living processes that `driver` started from its own program: its workers.
+inline std::vector<pid_t> workers_of(pid_t driver) {
+  const auto program = [](pid_t pid) {
+    std::error_code gone;
+    return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", gone);
+  };
+  std::vector<pid_t> workers;
+  std::error_code gone;
+  const std::string threads = "/proc/" + std::to_string(driver) + "/task";
+  for (const auto& thread : std::filesystem::directory_iterator(threads, gone)) {
+    std::ifstream children(thread.path() / "children");
+    for (pid_t child = 0; children >> child;) {
+      if (is_alive(child) && program(child) == program(driver)) workers.push_back(child);
+    }
+  }
+  return workers;
 }
 
 /// Polls until `holds()`; false after `limit`.

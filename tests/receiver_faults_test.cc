@@ -2,11 +2,11 @@
 // else.
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -249,23 +249,13 @@ INSTANTIATE_TEST_SUITE_P(, SocketFaults, ::testing::Bool(), [](const auto& test)
   return test.param ? std::string("WithLog") : std::string("WithoutLog");
 });
 
-/// The workers: this process has no other children.
-std::vector<pid_t> children() {
-  std::vector<pid_t> pids;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream in(task.path() / "children");
-    for (pid_t pid = 0; in >> pid;) pids.push_back(pid);
-  }
-  return pids;
-}
-
 TEST_P(SocketFaults, AWorkerTakesOnlyWhatNoBlockHad) {
   constexpr int kKills = 6;
   NumberServer server;
   run(server, true, [&](const ReceiverEvents&) {
     for (int i = 0; i < kKills; ++i) {
       ASSERT_TRUE(comes_up_to(server.sent() + 100));
-      const auto workers = children();
+      const auto workers = workers_of(getpid());
       ASSERT_FALSE(workers.empty());
       kill(i % 2 == 0 ? workers.front() : workers.back(), SIGKILL);
     }
