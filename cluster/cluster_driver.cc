@@ -456,7 +456,7 @@ void ClusterDriver::on_lost(const Membership::Lost& lost, SteadyTime now) {
 // --- attempts ---
 
 std::pair<std::uint32_t, std::uint32_t> ClusterDriver::Worker::threads(bool resident) const {
-  if (resident) return {layout.threads, layout.threads + layout.resident};
+  if (resident) return {layout.threads, layout.num_threads()};
   return {0, layout.threads};
 }
 

@@ -58,14 +58,16 @@ struct SlotLayout {
   std::uint32_t resident = 0;
   std::uint32_t ahead = 0;
 
-  std::uint32_t slots() const { return threads + resident + ahead * threads; }
+  std::uint32_t slots() const { return num_threads() + ahead * threads; }
+  /// With those of resident tasks, which are numbered behind the others.
+  std::uint32_t num_threads() const { return threads + resident; }
   std::uint32_t slots_of(std::uint32_t thread) const { return thread < threads ? 1 + ahead : 1; }
   /// Slot i of a thread, those for resident tasks too.
   std::uint32_t slot_of(std::uint32_t thread, std::uint32_t i) const {
     return i == 0 ? thread : resident + i * threads + thread;
   }
   std::uint32_t thread_of(std::uint32_t slot) const {
-    return slot < threads + resident ? slot : (slot - resident) % threads;
+    return slot < num_threads() ? slot : (slot - resident) % threads;
   }
 };
 

@@ -103,8 +103,7 @@ class WorkerProcess {
         server_(context_, exchange_endpoint(boot_.directory, boot_.self), boot_.key,
                 executor_.blocks(), end_process),
         layout_(layout_of(boot_)),
-        threads_of_slots_(layout_.threads + layout_.resident),
-        progress_(threads_of_slots_),
+        progress_(layout_.num_threads()),
         state_(state_options(boot_),
                [this](StageHash hash) { return executor_.knows_stage(hash); }) {
     for (auto& progress : progress_) progress = std::make_unique<TaskExecutor::Progress>();
@@ -112,18 +111,18 @@ class WorkerProcess {
 
   /// Returns when it is time to end; false if slots still run user code.
   bool serve() {
-    for (std::uint32_t thread = 0; thread < threads_of_slots_; ++thread) {
+    for (std::uint32_t thread = 0; thread < layout_.num_threads(); ++thread) {
       threads_.emplace_back([this, thread] {  // open to signals: user code may want them
         until_context_ends([&] { serve_slots(thread); }, end_process);
         const std::scoped_lock lock(mutex_);
-        --open_slots_;
+        --open_threads_;
         changed_.notify_all();
       });
     }
     {
       std::unique_lock lock(mutex_);
       const bool open = changed_.wait_for(lock, boot_.settings.worker_start_timeout,
-                                          [&] { return open_slots_ == threads_of_slots_; });
+                                          [&] { return open_threads_ == layout_.num_threads(); });
       if (!open) throw Error(ErrorCode::kUnreachable, "cannot reach its driver");
     }
     threads_.push_back(
@@ -261,7 +260,7 @@ class WorkerProcess {
     while (!receive(socket, std::chrono::milliseconds(-1))) continue;
     {
       const std::scoped_lock lock(mutex_);
-      ++open_slots_;
+      ++open_threads_;
     }
     changed_.notify_all();
     while (true) {
@@ -324,7 +323,7 @@ class WorkerProcess {
   bool flush() {
     context_.shutdown();  // waiting threads wake up and close their sockets
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, kFlushTime, [&] { return open_slots_ == 0; })) return false;
+    if (!changed_.wait_for(lock, kFlushTime, [&] { return open_threads_ == 0; })) return false;
     lock.unlock();
     threads_.clear();
     executor_.release_locals();
@@ -429,15 +428,14 @@ class WorkerProcess {
   TaskExecutor executor_;
   BlockServer server_;
   const wire::SlotLayout layout_;
-  const std::uint32_t threads_of_slots_;                           // with those for resident tasks
   std::vector<std::unique_ptr<TaskExecutor::Progress>> progress_;  // by thread
 
   std::mutex hosts_mutex_;
   std::map<AttemptId, Host*> hosts_;  // guarded by hosts_mutex_
 
   std::mutex mutex_;
-  WorkerState state_;             // guarded by mutex_
-  std::uint32_t open_slots_ = 0;  // whose channel is open; guarded by mutex_
+  WorkerState state_;               // guarded by mutex_
+  std::uint32_t open_threads_ = 0;  // whose channel is open; guarded by mutex_
   std::condition_variable changed_;
   std::atomic<bool> ending_{false};
   std::vector<std::jthread> threads_;

@@ -187,7 +187,7 @@ void WorkerState::end(std::string reason, SteadyTime deadline, SteadyTime now, A
   enter(State::kEnding);
   end_reason_ = std::move(reason);
   const wire::SlotLayout layout = options_.introduction.layout();
-  for (std::uint32_t i = layout.threads; i < layout.threads + layout.resident; ++i) {
+  for (std::uint32_t i = layout.threads; i < layout.num_threads(); ++i) {
     if (slots_[i].task != nullptr) actions.push_back(StopRunning{i});  // they never end otherwise
   }
   next_timer_ = std::min(next_timer_, end_deadline_);

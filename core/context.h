@@ -53,8 +53,7 @@ class Context {
       }
       blocks.push_back(internal::make_block(std::move(piece)));
     }
-    return Rdd<Stored>(internal::DatasetPtr(
-        new internal::ParallelizedDataset<Stored>(engine_, std::move(blocks))));
+    return Rdd<Stored>(new internal::ParallelizedDataset<Stored>(engine_, std::move(blocks)));
   }
   template <class T>
   Rdd<owned_t<T>> parallelize(std::initializer_list<T> elements, std::uint32_t partitions = 0) {
@@ -94,7 +93,7 @@ class Context {
     std::vector<std::shared_ptr<internal::DatasetBase>> parents;
     parents.reserve(rdds.size());
     for (const Rdd<T>& rdd : rdds) parents.push_back(rdd.dataset().base());
-    return Rdd<T>(new internal::UnionDataset<T>(engine_, std::move(parents)));
+    return Rdd<T>(new internal::UnionDataset<T>(engine_, parents));
   }
   template <class T>
   Rdd<T> union_of(std::initializer_list<Rdd<T>> rdds) {

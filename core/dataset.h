@@ -341,9 +341,11 @@ std::uint32_t require_partitions(const char* operation, std::uint64_t partitions
 
 /// Throws Error(kInvalidArgument) unless both have as many partitions and the same context.
 void require_zippable(const char* operation, const DatasetBase& left, const DatasetBase& right);
+
 /// That all of them have; nothing if they do not, or there are none.
 std::optional<Partitioner> common_partitioner(
     const std::vector<std::shared_ptr<DatasetBase>>& datasets);
+/// How many their union has: see UnionDataset.
 std::uint32_t partitions_of_union(const std::vector<std::shared_ptr<DatasetBase>>& datasets);
 
 /// Error(kInvalidArgument): `shorter` says whose partition ended first.

@@ -301,12 +301,15 @@ void Engine::make_checkpoints(const internal::DatasetBase& root) {
 
 std::vector<Bytes> internal::run_output(const std::shared_ptr<DatasetBase>& root,
                                         const StageOutput& output, bool has_effects,
-                                        const std::vector<std::uint32_t>& partitions) {
+                                        const std::vector<std::uint32_t>& partitions,
+                                        Bytes job_bytes) {
   const auto engine = root->engine();
   if (engine == nullptr) {
     throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
   }
-  std::vector<Bytes> results = engine->run_job(plan_job(root, output, has_effects, partitions));
+  JobPlan plan = plan_job(root, output, has_effects, partitions);
+  plan.job_bytes = std::move(job_bytes);
+  std::vector<Bytes> results = engine->run_job(std::move(plan));
   engine->make_checkpoints(*root);
   return results;
 }

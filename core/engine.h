@@ -198,8 +198,10 @@ class BatchScope {
 /// Runs a job on the given partitions of `root`; what `output` returns for each, in their order.
 /// Blocks the calling thread, and then makes the checkpoints that are due. Throws what
 /// `Engine::run_job` does, Error(kCancelled) without a context.
+/// `job_bytes` are given to every task.
 std::vector<Bytes> run_output(const std::shared_ptr<DatasetBase>& root, const StageOutput& output,
-                              bool has_effects, const std::vector<std::uint32_t>& partitions);
+                              bool has_effects, const std::vector<std::uint32_t>& partitions,
+                              Bytes job_bytes = {});
 
 }  // namespace internal
 }  // namespace weir

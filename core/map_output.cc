@@ -41,20 +41,19 @@ MapOutputWriter::MapOutputWriter(TaskRun& run, std::uint32_t reducers)
   }
 }
 
-void MapOutputWriter::Piece::hash_new() {
-  if (!hash) hash.emplace();
-  hash->add(writer.view().substr(hashed));
-  hashed = writer.size();
+/// Now, while it is in the cache. What is compressed has another hash.
+void MapOutputWriter::hash_new(Piece& piece) const {
+  if (run_.options().compress) return;
+  if (!piece.hash) piece.hash.emplace();
+  piece.hash->add(piece.writer.view().substr(piece.hashed));
+  piece.hashed = piece.writer.size();
 }
 
 void MapOutputWriter::spill_if_full() {
   std::uint64_t bytes = 0;
   for (Piece& piece : pieces_) {
     bytes += piece.writer.size();
-    // Now, while it is in the cache. Of what is compressed the hash is another.
-    if (!run_.options().compress && piece.writer.size() - piece.hashed >= kHashedApart) {
-      piece.hash_new();
-    }
+    if (piece.writer.size() - piece.hashed >= kHashedApart) hash_new(piece);
   }
   if (bytes > run_.memory_budget() / 2) spill();  // writers hold up to twice what they hold
 }
@@ -63,22 +62,19 @@ void MapOutputWriter::spill() {
   std::vector<HeldBytes> parts;
   parts.reserve(pieces_.size());
   for (Piece& piece : pieces_) {
-    piece.hash_new();
+    hash_new(piece);
     piece.hashed = 0;
     parts.emplace_back(piece.writer.take());
   }
   spilled_.push_back(run_.spill(parts));
 }
 
-Bytes MapOutputWriter::assemble(std::uint32_t reducer, std::uint64_t& hash) {
-  Piece& piece = pieces_[reducer];
+Bytes MapOutputWriter::assemble(std::uint32_t reducer) {
   if (spilled_.empty()) {
-    if (piece.hash) piece.hash_new();
-    Bytes bytes = piece.writer.take();
-    hash = piece.hash ? piece.hash->value() : hash_bytes(bytes.view());
-    return bytes;
+    Piece& piece = pieces_[reducer];
+    if (piece.hash) hash_new(piece);
+    return piece.writer.take();
   }
-  hash = piece.hash->value();
   std::string whole;
   std::uint64_t size = 0;
   for (const SpilledPieces& pieces : spilled_) size += pieces[reducer].size();
@@ -102,16 +98,16 @@ Done MapOutputWriter::finish(std::uint32_t map_partition) {
     Segment& segment = output.segments.emplace_back();
     segment.map_partition = map_partition;
     segment.worker = output.worker;
-    Bytes piece = assemble(r, segment.hash);
+    Bytes piece = assemble(r);
     sizes.push_back(piece.size());
     if (run_.options().compress && piece.size() >= kWorthCompressing) {
       std::string frame = compress(piece.view());
       if (frame.size() < piece.size()) {
         piece = Bytes(std::move(frame));
-        segment.hash = hash_bytes(piece.view());
         segment.compressed = true;
       }
     }
+    segment.hash = pieces_[r].hash ? pieces_[r].hash->value() : hash_bytes(piece.view());
     segment.size = piece.size();
     if (segment.size == 0) continue;
     if (segment.size <= run_.options().inline_limit) {

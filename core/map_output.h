@@ -31,15 +31,14 @@ class MapOutputWriter {
 
   struct Piece {
     SlimWriter writer;
-    std::optional<StreamHash> hash;  ///< of a large one, in the order in which it is written
+    std::optional<StreamHash> hash;  ///< of a large one, unless it is to be compressed
     std::size_t hashed = 0;          ///< of what the writer has now
-
-    void hash_new();
   };
 
   void spill();
-  /// All of one reducer's, with its hash.
-  Bytes assemble(std::uint32_t reducer, std::uint64_t& hash);
+  void hash_new(Piece& piece) const;
+  /// All of one reducer's.
+  Bytes assemble(std::uint32_t reducer);
 
   TaskRun& run_;
   std::vector<Piece> pieces_;

@@ -73,16 +73,10 @@ auto prepare(const Rdd<T>& rdd, const S& sink, const CommitId& commit)
     -> Prepared<internal::sink_token_t<S>> {
   using Token = internal::sink_token_t<S>;
   const auto& dataset = rdd.dataset();
-  const auto engine = dataset->engine();
-  if (engine == nullptr) {
-    throw Error(ErrorCode::kCancelled, "the dataset's context no longer exists");
-  }
-  auto plan = internal::plan_job(dataset, internal::SinkOutput<T, S>(sink),
-                                 S::commit_point() == CommitPoint::kTask,
-                                 internal::all_partitions(*dataset));
-  plan.job_bytes = encode_bytes(commit);
   Prepared<Token> prepared;
-  for (const Bytes& bytes : engine->run_job(std::move(plan))) {
+  for (const Bytes& bytes : internal::run_output(
+           dataset, internal::SinkOutput<T, S>(sink), S::commit_point() == CommitPoint::kTask,
+           internal::all_partitions(*dataset), encode_bytes(commit))) {
     auto [elements, token] = decode<std::pair<std::uint64_t, Token>>(bytes.view());
     prepared.elements += elements;
     prepared.tokens.push_back(std::move(token));

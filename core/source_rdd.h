@@ -17,7 +17,7 @@ auto read_partitions(const std::shared_ptr<Engine>& engine, F reader, std::vecto
   WEIR_REQUIRE_SHIPPABLE(F);
   using Node = internal::ReaderDataset<F, P>;
   return Rdd<typename Node::T>(
-      internal::DatasetPtr(new Node(engine, operation, std::move(reader), std::move(partitions))));
+      new Node(engine, operation, std::move(reader), std::move(partitions)));
 }
 
 }  // namespace weir

@@ -176,7 +176,7 @@ class UnionDataset final : public Dataset<T> {
  public:
   /// The parents' elements are T.
   UnionDataset(const std::shared_ptr<Engine>& engine,
-               std::vector<std::shared_ptr<DatasetBase>> parents)
+               const std::vector<std::shared_ptr<DatasetBase>>& parents)
       : Dataset<T>(engine, "union", partitions_of_union(parents), parents,
                    common_partitioner(parents)),
         zipped_(common_partitioner(parents).has_value()) {

@@ -102,6 +102,7 @@ class Simulation {
   int evictions = 0;  ///< blocks that were dropped
   int hits = 0;       ///< results that were read from a block
   int replicas = 0;   ///< of which were second ones
+  int ahead = 0;      ///< launches that came to a thread beside its first slot
   int missing = 0;    ///< blocks that were counted on and not there
 
  private:
@@ -580,6 +581,7 @@ class Simulation {
       if (process.state == nullptr) return;
       if (const auto* launch = std::get_if<wire::Launch>(&message)) {
         const std::uint32_t thread = process.layout.thread_of(launch->launch.slot);
+        ahead += static_cast<int>(launch->launch.slot != thread);
         process.slots[thread].inbox.push_back(std::move(message));
         next_in_slot(to, thread);
       } else {
@@ -666,7 +668,7 @@ class Simulation {
       if (wait > 0us) {  // a fetch that times out
         slot.run++;
         after(wait, [this, id, index, later = slot.run, outcome = std::move(outcome)] {
-          on_worker(id, [this, id, index, later, outcome](Process& then) {
+          on_worker(id, [this, index, later, outcome](Process& then) {
             if (then.slots[index].run == later) report(then, index, outcome);
           });
         });

@@ -30,6 +30,7 @@ TEST(ClusterSimulation, AllJobsEndWithTheRightResultWhateverHappens) {
   int evictions = 0;
   int hits = 0;
   int replicas = 0;
+  int ahead = 0;
   int missing = 0;
   for (std::uint64_t seed = kSeeds.first(); seed < end_of(2000); ++seed) {
     simulation::Simulation simulation(seed);
@@ -46,6 +47,7 @@ TEST(ClusterSimulation, AllJobsEndWithTheRightResultWhateverHappens) {
     evictions += simulation.evictions;
     hits += simulation.hits;
     replicas += simulation.replicas;
+    ahead += simulation.ahead;
     missing += simulation.missing;
   }
   if (kSeeds.is_single()) return;
@@ -56,6 +58,7 @@ TEST(ClusterSimulation, AllJobsEndWithTheRightResultWhateverHappens) {
   EXPECT_GT(evictions, 100);
   EXPECT_GT(hits, 100);
   EXPECT_GT(replicas, 10);
+  EXPECT_GT(ahead, 100);
   EXPECT_GT(missing, 10);
 }
 
